@@ -1,0 +1,36 @@
+"""Optional libraries: imported where they are used, missed in one clear sentence."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from mmedge.errors import MissingDependencyError
+
+# Import name -> (the extra that brings it, what it is for). `mmedge doctor` prints this table.
+EXTRAS = {
+    "torch": ("compile", "loading, splitting and exporting PyTorch models"),
+    "onnx": ("compile", "reading and checking ONNX files"),
+    "onnx_ir": ("compile", "graph passes"),
+    "onnxscript": ("compile", "the ONNX exporter and graph rewriting"),
+    "safetensors": ("compile", "safetensors checkpoints"),
+    "jinja2": ("compile", "the HTML report"),
+    "onnxruntime": ("onnxruntime", "running bundles on a CPU"),
+    "PIL": ("image", "decoding and resizing images"),
+    "tokenizers": ("text", "turning text into token ids"),
+    "transformers": ("hf", "Hugging Face checkpoint directories"),
+}
+
+
+def require(module: str, *, purpose: str | None = None) -> ModuleType:
+    """Import `module`, or raise MissingDependencyError naming the extra that brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        extra, default_purpose = EXTRAS.get(module.split(".")[0], (None, "this operation"))
+        package = f"mmedge[{extra}]" if extra else module
+        raise MissingDependencyError(
+            f"{module} is needed for {purpose or default_purpose}, and is not installed",
+            found=str(error),
+            hint=f"pip install '{package}'",
+        ) from error

@@ -1,0 +1,272 @@
+"""The model project: a directory whose mmedge.toml says what a checkpoint can't."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmedge.errors import ProjectError
+from mmedge.strict import decode, nearest, read_toml
+from mmedge.tensors import DTYPES, Axis, Dim, TensorSpec
+from mmedge.wiring import ModelInput
+
+PROJECT_FILE = "mmedge.toml"
+SCHEMA = 1
+MODALITIES = ("image", "text", "audio", "video", "tensor", "indicator")
+
+
+class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[model]: where the model comes from.
+
+    factory: "module:function" in the project directory; called with `arguments`, returns the
+        torch.nn.Module without trained weights. Not needed for .pt2 and Hugging Face checkpoints.
+    weights: the checkpoint, relative to the project directory.
+    """
+
+    weights: str = ""
+    factory: str = ""
+    arguments: dict[str, Any] = {}
+
+
+class InputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[inputs.NAME]: one argument of the model's forward, in order."""
+
+    shape: tuple[Dim, ...]
+    dtype: str = "float32"
+    modality: str = "tensor"
+    preprocess: dict[str, Any] = {}
+    optional: bool = False
+    substitute: str = "zeros"
+    indicates: str | None = None
+
+
+class OutputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[outputs.NAME]: what is known of an output; `labels` is a JSON list of class names."""
+
+    labels: str | None = None
+
+
+class ComponentTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[components.NAME]: a component of a project that wires itself, in order of execution.
+
+    module: dotted path of the submodule that this component is.
+    inputs: sources, in the order of the submodule's arguments.
+    outputs: names of what it returns.
+    """
+
+    module: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    modality: str = "tensor"
+
+
+class DataTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[data]: loaders ("module:function") of real samples, and the metric of the task."""
+
+    calibration: str = ""
+    evaluation: str = ""
+    metric: str = ""
+
+
+class ProjectFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """mmedge.toml, decoded."""
+
+    name: str
+    schema: int = SCHEMA
+    model: ModelTable = ModelTable()
+    inputs: dict[str, InputTable] = {}
+    outputs: dict[str, OutputTable] = {}
+    recipe: dict[str, Any] = {}
+    components: dict[str, ComponentTable] = {}
+    wiring: dict[str, str] = {}
+    axes: dict[str, Axis] = {}
+    data: DataTable = DataTable()
+
+
+class Project:
+    """A project directory and its decoded file. Nothing is imported until it is asked for."""
+
+    def __init__(self, directory: Path, file: ProjectFile) -> None:
+        self.directory = directory
+        self.file = file
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    def path(self, relative: str) -> Path:
+        """A file the project names; ProjectError if it is not there."""
+        path = self.directory / relative
+        if not path.exists():
+            raise ProjectError(
+                f"{relative!r} is named in {PROJECT_FILE} and does not exist",
+                where=self.directory / PROJECT_FILE,
+                expected=path,
+            )
+        return path
+
+    def model_inputs(self) -> tuple[ModelInput, ...]:
+        """The declared inputs as the wiring states them."""
+        return tuple(
+            ModelInput(
+                spec=TensorSpec(name, table.dtype, table.shape),
+                modality=table.modality,
+                optional=table.optional,
+                indicates=table.indicates,
+                preprocess=table.preprocess,
+            )
+            for name, table in self.file.inputs.items()
+        )
+
+    def axes(self) -> dict[str, Axis]:
+        """Every named axis of the inputs, with its declared or default range."""
+        named = [d for t in self.file.inputs.values() for d in t.shape if isinstance(d, str)]
+        return {name: self.file.axes.get(name, Axis()) for name in dict.fromkeys(named)}
+
+    def load_callable(self, reference: str) -> Callable[..., Any]:
+        """The function that "module:function" names in the project directory."""
+        module_name, _, attribute = reference.partition(":")
+        if not module_name or not attribute:
+            raise ProjectError(
+                f"{reference!r} does not name a function",
+                expected='"module:function"',
+                where=self.directory / PROJECT_FILE,
+            )
+        with self.importable():
+            module = _import_project_module(self.directory, module_name)
+        if not callable(getattr(module, attribute, None)):
+            raise ProjectError(
+                f"{module_name}.py has no function {attribute!r}",
+                where=self.directory / f"{module_name}.py",
+                hint=nearest(attribute, [n for n in vars(module) if not n.startswith("_")]),
+            )
+        function: Callable[..., Any] = getattr(module, attribute)
+        return function
+
+    @contextmanager
+    def importable(self) -> Iterator[None]:
+        """While active, modules of the project directory can import each other."""
+        sys.path.insert(0, str(self.directory))
+        try:
+            yield
+        finally:
+            sys.path.remove(str(self.directory))
+
+
+def load_project(path: Path) -> Project:
+    """The project at `path`: a directory with mmedge.toml, or the file itself."""
+    path = path.resolve()
+    file = path if path.is_file() and path.suffix == ".toml" else path / PROJECT_FILE
+    if not file.is_file():
+        raise ProjectError(
+            f"{path} is not a model project",
+            expected=f"a directory with {PROJECT_FILE}",
+            hint=f"mmedge init {path}  writes a first one by looking at the checkpoint",
+        )
+    return project_from_mapping(file.parent, read_toml(file))
+
+
+def project_from_mapping(directory: Path, data: dict[str, Any]) -> Project:
+    """A project in `directory` from the content of its mmedge.toml."""
+    where = directory / PROJECT_FILE
+    decoded = decode(data, ProjectFile, where=where)
+    if decoded.schema > SCHEMA:
+        raise ProjectError(
+            f"{PROJECT_FILE} has a newer schema than this mmedge reads",
+            found=decoded.schema,
+            expected=f"at most {SCHEMA}",
+            where=where,
+            hint="pip install --upgrade mmedge",
+        )
+    for name, table in decoded.inputs.items():
+        _check_input(name, table, decoded, where)
+    for name in decoded.axes:
+        _check_axis(name, decoded, where)
+    return Project(directory, decoded)
+
+
+def _check_input(name: str, table: InputTable, file: ProjectFile, where: Path) -> None:
+    if not name.isidentifier():
+        raise ProjectError(f"[inputs.{name}] is not a Python argument name", where=where)
+    if table.dtype not in DTYPES:
+        raise ProjectError(
+            f"[inputs.{name}] has an unknown dtype",
+            found=table.dtype,
+            where=where,
+            hint=nearest(table.dtype, list(DTYPES)),
+        )
+    if table.modality not in MODALITIES:
+        raise ProjectError(
+            f"[inputs.{name}] has an unknown modality",
+            found=table.modality,
+            where=where,
+            hint=nearest(table.modality, list(MODALITIES)),
+        )
+    if table.indicates is not None and table.indicates not in file.inputs:
+        raise ProjectError(
+            f"[inputs.{name}] indicates an input that is not declared",
+            found=table.indicates,
+            where=where,
+            hint=nearest(table.indicates, list(file.inputs)),
+        )
+    bad = [dim for dim in table.shape if isinstance(dim, int) and dim < 1]
+    if bad:
+        raise ProjectError(
+            f"[inputs.{name}] has a dimension below 1",
+            found=list(table.shape),
+            expected='sizes of at least 1, or axis names like "batch"',
+            where=where,
+        )
+
+
+def _check_axis(name: str, file: ProjectFile, where: Path) -> None:
+    axis = file.axes[name]
+    if not 0 <= axis.min <= axis.opt <= axis.max:
+        raise ProjectError(
+            f"[axes] {name} is not ordered",
+            found=f"min={axis.min}, opt={axis.opt}, max={axis.max}",
+            expected="0 <= min <= opt <= max",
+            where=where,
+        )
+    used = {dim for table in file.inputs.values() for dim in table.shape if isinstance(dim, str)}
+    if file.inputs and name not in used:
+        raise ProjectError(
+            f"[axes] {name} is in no input's shape", where=where, hint=nearest(name, sorted(used))
+        )
+
+
+def _import_project_module(directory: Path, name: str) -> Any:
+    """Import `name` from `directory`, even where another project's module has the same name."""
+    for loaded, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        stem = loaded.split(".")[0]
+        local = (directory / f"{stem}.py").exists() or (directory / stem).is_dir()
+        if local and file and directory not in Path(file).resolve().parents:
+            del sys.modules[loaded]
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.split(".")[0]:
+            raise ProjectError(
+                f"{name}.py imports {error.name!r}, which is not installed",
+                where=directory / f"{name}.py",
+                hint=f"pip install {error.name}",
+            ) from error
+        raise ProjectError(
+            f"there is no module {name!r} in the project",
+            expected=directory / f"{name}.py",
+            where=directory / PROJECT_FILE,
+        ) from error
+    except Exception as error:
+        raise ProjectError(
+            f"{name}.py could not be imported",
+            found=f"{type(error).__name__}: {error}",
+            where=directory / f"{name}.py",
+        ) from error

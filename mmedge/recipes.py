@@ -1,0 +1,91 @@
+"""Recipes: how one architecture splits into graphs. Found by entry point, so anyone can add one.
+
+A package registers a recipe under the entry-point group `mmedge.recipes`; the name is what
+mmedge.toml says in `[recipe] name`, the object is a `Recipe` instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from mmedge.errors import ProjectError
+from mmedge.project import Project
+from mmedge.strict import nearest
+from mmedge.tensors import Array
+from mmedge.wiring import Generation, Source, Substitute
+
+if TYPE_CHECKING:
+    import torch
+
+GROUP = "mmedge.recipes"
+Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
+
+
+@dataclass(frozen=True)
+class ComponentModule:
+    """One future graph: a module called with the sources of `bindings`, in that order.
+
+    module: `forward(*tensors)` returns a tensor or a tuple of tensors named by `outputs`.
+    bindings: argument name -> source.
+    prefix: what the module's own wrapper puts before the user's module paths ("model.").
+    """
+
+    name: str
+    module: torch.nn.Module
+    bindings: dict[str, Source]
+    outputs: tuple[str, ...]
+    modality: str = "tensor"
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model taken apart: components in order, the outputs' sources, and the whole for reference.
+
+    reference: the user's own model, run as they run it, on named tensors; an absent optional
+        input is absent from the mapping. Verification compares everything with this.
+    learned: values of substitutes that the model has learned, by source.
+    decoder_examples: for a generating model, an example of the token and every cache input.
+    """
+
+    components: tuple[ComponentModule, ...]
+    outputs: dict[str, Source]
+    reference: Callable[[Tensors], dict[str, torch.Tensor]]
+    substitutes: dict[Source, Substitute] = field(default_factory=dict)
+    learned: dict[Source, Array] = field(default_factory=dict)
+    generation: Generation | None = None
+    decoder_examples: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Recipe(Protocol):
+    """How one family of models splits into components.
+
+    `options` are the keys of `[recipe]` besides `name`, to be decoded strictly. `example` has a
+    tensor for every model input, with a batch of at least 2 real samples where there are any.
+    """
+
+    def split(
+        self, model: torch.nn.Module, project: Project, options: dict[str, Any], example: Tensors
+    ) -> Split: ...
+
+
+def available_recipes() -> dict[str, str]:
+    """Recipe name -> where it is defined."""
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe called `name`; ProjectError lists the known ones."""
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            recipe: Recipe = entry.load()
+            return recipe
+    known = list(available_recipes())
+    raise ProjectError(
+        f"there is no recipe {name!r}",
+        where="[recipe] in mmedge.toml",
+        hint=nearest(name, known) if known else "no recipes are registered: reinstall mmedge",
+    )

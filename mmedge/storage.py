@@ -1,0 +1,129 @@
+"""Files that are whole or not there: atomic directories, hashes, one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmedge.errors import OutputError
+
+
+def sha256_file(path: Path) -> str:
+    """The file's SHA-256 as hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def directory_bytes(directory: Path) -> int:
+    """Size of all files below `directory`, in bytes."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+@contextmanager
+def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
+    """Yield a temporary directory that becomes `target` when the block succeeds.
+
+    An existing `target` is replaced only if it holds a file called `marker` (so that a mistyped
+    path never deletes somebody's work). On any exception, Ctrl-C too, nothing is left behind.
+    """
+    check_replaceable(target, marker=marker)
+    with explained_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        with explained_os_errors(target):
+            work.chmod(0o755)
+            yield work
+            _swap(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_replaceable(target: Path, *, marker: str) -> None:
+    """Raise OutputError if `target` exists and is not something mmedge wrote."""
+    if not target.exists():
+        return
+    if target.is_dir() and ((target / marker).is_file() or not any(target.iterdir())):
+        return
+    raise OutputError(
+        f"{target} exists and was not written by mmedge",
+        expected=f"a path that does not exist, or a directory with {marker}",
+        hint="choose another output, or remove it yourself",
+    )
+
+
+@contextmanager
+def exclusive(target: Path) -> Iterator[None]:
+    """Hold the right to write `target`; OutputError names the process that already does."""
+    with explained_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = target.parent / f".{target.name}.lock"
+        handle = lock.open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.seek(0)
+        holder = handle.read().strip() or "unknown"
+        handle.close()
+        raise OutputError(
+            f"another process is writing {target}",
+            found=f"process {holder} holds {lock}",
+            hint="wait for it, or choose another output",
+        ) from None
+    try:
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        handle.close()
+
+
+@contextmanager
+def explained_os_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into OutputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EACCES: "permission denied",
+            errno.EPERM: "permission denied",
+            errno.EROFS: "the file system is read-only",
+            errno.ENOTDIR: "a parent of it is a file",
+        }.get(error.errno or 0)
+        if reason is None:
+            raise
+        raise OutputError(
+            f"{target} cannot be written: {reason}",
+            found=error,
+            hint="free space or choose another output; nothing was left behind",
+        ) from error
+
+
+def _swap(work: Path, target: Path) -> None:
+    """Put `work` at `target`; what was there is removed only after the new one is in place."""
+    if not target.exists():
+        os.rename(work, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    os.rename(target, old / "replaced")
+    try:
+        os.rename(work, target)
+    except BaseException:
+        os.rename(old / "replaced", target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

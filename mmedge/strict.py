@@ -1,0 +1,69 @@
+"""Reading configuration strictly: an unknown key is an error that names the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+from mmedge.errors import MmedgeError, ProjectError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The TOML file as a dict; ProjectError names the line where it is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProjectError(f"{path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectError("the file is not valid TOML", found=str(error), where=path) from error
+
+
+def decode(
+    data: Any, into: type[S], *, where: object, error: type[MmedgeError] = ProjectError
+) -> S:
+    """`data` (dicts and lists) as an `into`; raises `error` with the key at fault."""
+    _check_keys(data, into, (), where, error)
+    try:
+        return msgspec.convert(data, into, strict=True)
+    except msgspec.ValidationError as problem:
+        raise error("a value has the wrong type", found=str(problem), where=where) from problem
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`did you mean ...?` for the hint of an error, or the whole list where nothing is near."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+
+
+def _check_keys(
+    data: Any, kind: Any, path: tuple[str, ...], where: object, error: type[MmedgeError]
+) -> None:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(data, dict):
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+        for key, value in data.items():
+            if key not in fields:
+                table = f"[{'.'.join(path)}]" if path else "the top level"
+                raise error(
+                    f"unknown key {key!r} in {table}",
+                    where=where,
+                    hint=nearest(str(key), list(fields)),
+                )
+            _check_keys(value, fields[key], (*path, str(key)), where, error)
+    elif get_origin(kind) is dict and isinstance(data, dict):
+        for key, value in data.items():
+            _check_keys(value, get_args(kind)[1], (*path, str(key)), where, error)
+    else:
+        for option in get_args(kind):
+            if isinstance(option, type) and issubclass(option, msgspec.Struct):
+                _check_keys(data, option, path, where, error)

@@ -1,0 +1,132 @@
+"""How the graphs of one model are wired: plain data, the same in the compiler and on the device.
+
+A *source* is a string: the name of a model input ("question") or of a component's output
+("image_encoder.features"). Every component input is bound to a source, so is every model output.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mmedge.errors import ProjectError
+from mmedge.tensors import Axis, TensorSpec
+
+Source = str
+
+
+class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One input of the whole model.
+
+    optional: may be absent at run time; whatever depends on it uses its substitute.
+    indicates: this input tells, per example, whether the named input is present; the runtime
+        fills it in unless the caller does.
+    preprocess: how raw values (a photograph, a sentence, a sound) become the tensor.
+    """
+
+    spec: TensorSpec
+    modality: str = "tensor"
+    optional: bool = False
+    indicates: str | None = None
+    preprocess: dict[str, object] = {}
+
+
+class ComponentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One graph: its name, modality, inputs and outputs, in the order the graph has them."""
+
+    name: str
+    modality: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    bindings: dict[str, Source]
+
+
+class Substitute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What stands in for a source when the optional input behind it is absent.
+
+    file: a .npy in the bundle with the learned value for one example; without it, zeros.
+    """
+
+    spec: TensorSpec
+    file: str | None = None
+
+
+class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A decoder with a key-value cache, run token by token after every other component.
+
+    cache: the decoder's input that takes the past -> its output that returns past + present.
+    start_token_ids: the tokens every sequence starts with (they are not part of the answer).
+    """
+
+    decoder: str
+    token_input: str
+    logits_output: str
+    cache: dict[str, str]
+    start_token_ids: tuple[int, ...]
+    end_token_ids: tuple[int, ...]
+    pad_token_id: int
+    max_new_tokens: int
+
+
+class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All components in the order they run, and what connects them."""
+
+    inputs: tuple[ModelInput, ...]
+    components: tuple[ComponentSpec, ...]
+    outputs: dict[str, Source]
+    axes: dict[str, Axis] = {}
+    substitutes: dict[Source, Substitute] = {}
+    generation: Generation | None = None
+
+    def component(self, name: str) -> ComponentSpec:
+        """The component called `name`; KeyError if there is none."""
+        for component in self.components:
+            if component.name == name:
+                return component
+        raise KeyError(name)
+
+    def input(self, name: str) -> ModelInput:
+        """The model input called `name`; KeyError if there is none."""
+        for model_input in self.inputs:
+            if model_input.spec.name == name:
+                return model_input
+        raise KeyError(name)
+
+    def sources(self) -> dict[Source, TensorSpec]:
+        """Every source that something may be bound to, with its spec."""
+        found = {item.spec.name: item.spec for item in self.inputs}
+        for component in self.components:
+            found |= {f"{component.name}.{out.name}": out for out in component.outputs}
+        return found
+
+    def check(self) -> None:
+        """Raise ProjectError unless every binding names an earlier source, and names are unique."""
+        known = {item.spec.name for item in self.inputs}
+        seen: set[str] = set()
+        for component in self.components:
+            if component.name in seen:
+                raise ProjectError(f"two components are called {component.name!r}")
+            seen.add(component.name)
+            own_cache = set(self.generation.cache) if self._decodes(component) else set()
+            for tensor in component.inputs:
+                self._check_bound(component, tensor, known, own_cache)
+            known |= {f"{component.name}.{out.name}" for out in component.outputs}
+        for output, source in self.outputs.items():
+            if source not in known and self.generation is None:
+                raise ProjectError(f"output {output!r} is wired to {source!r}, which nothing makes")
+
+    def _decodes(self, component: ComponentSpec) -> bool:
+        return self.generation is not None and self.generation.decoder == component.name
+
+    def _check_bound(
+        self, component: ComponentSpec, tensor: TensorSpec, known: set[str], own_cache: set[str]
+    ) -> None:
+        generated = own_cache | ({self.generation.token_input} if self.generation else set())
+        if self._decodes(component) and tensor.name in generated:
+            return
+        source = component.bindings.get(tensor.name)
+        if source not in known:
+            raise ProjectError(
+                f"input {tensor.name!r} of component {component.name!r} is not wired",
+                found=source,
+                expected=f"one of {', '.join(sorted(known))}",
+            )
