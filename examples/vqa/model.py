@@ -24,7 +24,8 @@ class QuestionEncoder(nn.Module):
         """
         states, _ = self.lstm(self.embedding(question))
         mask = (question != PAD).to(states.dtype).unsqueeze(-1)
-        return (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+        encoded: Tensor = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1.0)
+        return encoded
 
 
 class ResidualBlock(nn.Module):
@@ -67,7 +68,8 @@ class ImageEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Encode float32 [batch, 3, 56, 56] as float32 [batch, 16 * width]."""
-        return self.pool(self.blocks(self.stem(image))).flatten(1)
+        pooled: Tensor = self.pool(self.blocks(self.stem(image)))
+        return pooled.flatten(1)
 
 
 class VQA(nn.Module):
@@ -91,12 +93,13 @@ class VQA(nn.Module):
         Returns logits, float32 [batch, answers].
         """
         features = torch.cat([self.question_encoder(question), self.image_encoder(image)], dim=1)
-        return self.classifier(features)
+        logits: Tensor = self.classifier(features)
+        return logits
 
 
 def build(
     *,
-    vocabulary: int = 48,
+    vocabulary: int = 47,
     answers: int = 17,
     embedding: int = 32,
     hidden: int = 64,
