@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from mmedge.errors import ProjectError
+from mmedge.storage import sha256_file
 from mmedge.strict import decode, nearest, read_toml
 from mmedge.tensors import DTYPES, Axis, Dim, TensorSpec
 from mmedge.wiring import ModelInput
@@ -87,6 +89,7 @@ class ProjectFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wiring: dict[str, str] = {}
     axes: dict[str, Axis] = {}
     data: DataTable = DataTable()
+    compile: dict[str, Any] = {}
 
 
 class Project:
@@ -149,6 +152,15 @@ class Project:
         function: Callable[..., Any] = getattr(module, attribute)
         return function
 
+    def digest(self) -> str:
+        """A hash over every file of the project, by name and content."""
+        found = hashlib.sha256()
+        for path in sorted(self.directory.rglob("*")):
+            relative = path.relative_to(self.directory)
+            if path.is_file() and not any(_is_build_output(part) for part in relative.parts):
+                found.update(f"{relative}\0{sha256_file(path)}\n".encode())
+        return found.hexdigest()
+
     @contextmanager
     def importable(self) -> Iterator[None]:
         """While active, modules of the project directory can import each other."""
@@ -189,6 +201,11 @@ def project_from_mapping(directory: Path, data: dict[str, Any]) -> Project:
     for name in decoded.axes:
         _check_axis(name, decoded, where)
     return Project(directory, decoded)
+
+
+def _is_build_output(part: str) -> bool:
+    """Bytecode, hidden files and bundles inside a project are not part of it."""
+    return part.startswith(".") or part == "__pycache__" or part.endswith(".mmedge")
 
 
 def _check_input(name: str, table: InputTable, file: ProjectFile, where: Path) -> None:

@@ -1,0 +1,125 @@
+"""Running the user's own model on named tensors, the way they run it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from mmedge.errors import ProjectError
+from mmedge.project import Project
+from mmedge.strict import nearest
+
+
+def forward_arguments(model: torch.nn.Module, project: Project) -> tuple[str, ...]:
+    """Names of the model's inputs in the order of its forward; ProjectError where they differ."""
+    declared = tuple(project.file.inputs)
+    parameters = inspect.signature(model.forward).parameters
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
+        return declared
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [name for name in declared if name not in parameters and not takes_any]
+    required = [
+        name
+        for name, p in parameters.items()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    missing = [name for name in required if name not in declared]
+    if unknown or missing:
+        raise ProjectError(
+            f"[inputs] does not match {type(model).__name__}.forward",
+            found=f"declared {', '.join(declared) or 'nothing'}",
+            expected=f"forward({', '.join(parameters)})",
+            hint=nearest((unknown or missing)[0], list(parameters)),
+        )
+    return declared
+
+
+def named_outputs(result: object) -> dict[str, torch.Tensor]:
+    """What a forward returned, by name: mappings keep their keys, the rest is numbered.
+
+    A single tensor is called "output"; a tuple or list gives "output_0", "output_1", ...
+    """
+    if isinstance(result, torch.Tensor):
+        return {"output": result}
+    if isinstance(result, Mapping):
+        named = [(str(key), value) for key, value in result.items()]
+    elif hasattr(result, "_asdict"):
+        named = list(result._asdict().items())
+    elif isinstance(result, (tuple, list)):
+        named = [(f"output_{i}", value) for i, value in enumerate(result)]
+    else:
+        raise ProjectError(
+            "forward returned something that is not a tensor",
+            found=type(result).__name__,
+            expected="a tensor, or a tuple, list or mapping of tensors",
+        )
+    flat: dict[str, torch.Tensor] = {}
+    for name, value in named:
+        if isinstance(value, torch.Tensor):
+            flat[name] = value
+        elif isinstance(value, (tuple, list, Mapping)):
+            flat |= {f"{name}.{inner}": t for inner, t in named_outputs(value).items()}
+    return flat
+
+
+def output_names(project: Project, produced: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Produced name -> public name. [outputs.NAME] tables rename unnamed outputs, in order."""
+    declared = list(project.file.outputs)
+    if not declared or set(declared) <= set(produced):
+        return {name: name for name in produced}
+    if len(declared) != len(produced):
+        raise ProjectError(
+            "[outputs] does not match what forward returns",
+            found=f"forward returns {', '.join(produced)}",
+            expected=f"one for each of {', '.join(declared)}",
+        )
+    return dict(zip(produced, declared, strict=True))
+
+
+def whole_model(
+    model: torch.nn.Module, project: Project, names: Mapping[str, str]
+) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """The user's forward as a function of named tensors.
+
+    An absent optional input is passed as None, unless another input indicates its presence:
+    then the model takes a tensor in any case, and gets zeros.
+    """
+    indicated = {table.indicates for table in project.file.inputs.values() if table.indicates}
+
+    def run(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        arguments: dict[str, Any] = {}
+        for name, table in project.file.inputs.items():
+            if name in inputs:
+                arguments[name] = inputs[name]
+            elif table.indicates is not None:
+                present = table.indicates in inputs
+                arguments[name] = _filled(table.shape, table.dtype, inputs, project, int(present))
+            elif name in indicated:
+                arguments[name] = _filled(table.shape, table.dtype, inputs, project, 0)
+            else:
+                arguments[name] = None
+        with torch.no_grad():
+            produced = named_outputs(model(**arguments))
+        return {names[key]: value for key, value in produced.items()}
+
+    return run
+
+
+def _filled(
+    shape: tuple[int | str, ...],
+    dtype: str,
+    inputs: Mapping[str, torch.Tensor],
+    project: Project,
+    value: int,
+) -> torch.Tensor:
+    sizes: dict[str, int] = {}
+    for name, tensor in inputs.items():
+        for size, dim in zip(tensor.shape, project.file.inputs[name].shape, strict=True):
+            if isinstance(dim, str):
+                sizes[dim] = size
+    axes = project.axes()
+    dims = [d if isinstance(d, int) else sizes.get(d, max(1, axes[d].min)) for d in shape]
+    return torch.full(dims, value, dtype=getattr(torch, dtype))

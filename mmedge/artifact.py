@@ -1,0 +1,92 @@
+"""What the stages hand to each other: the model in its current form, and what was done to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmedge.tensors import TensorSpec
+from mmedge.wiring import Wiring
+
+
+class EngineFile(msgspec.Struct, frozen=True):
+    """One component as a backend's engine.
+
+    kind: the key of the runner that opens it (`mmedge.runtime.runner`).
+    path: the engine's own file; every file beside it belongs to it (external weights).
+    """
+
+    kind: str
+    path: str
+    precision: str
+    built_with: dict[str, str]
+    size_bytes: int
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """One module of the user's model as it stands in a graph, and what was done to it.
+
+    treatment: "kept", "folded" (no node of its own is left), "quantized", "pruned".
+    """
+
+    module: str
+    kind: str
+    operators: dict[str, int]
+    parameters: int
+    treatment: str
+    why: str
+
+
+class Provenance(msgspec.Struct, frozen=True):
+    """Where an artifact comes from. `project_digest` covers every file of the project."""
+
+    name: str
+    checkpoint_sha256: str
+    project_digest: str
+    config: dict[str, Any]
+    target: str
+    versions: dict[str, str]
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """A model on its way to a bundle. Paths are absolute, in the stage cache.
+
+    boundaries: spec of every source with its named axes, found by running the model.
+    graphs, engines, layers: by component name.
+    records: stage name -> what it did, as report.json shows it.
+    """
+
+    provenance: Provenance
+    boundaries: dict[str, TensorSpec] = {}
+    graphs: dict[str, str] = {}
+    wiring: Wiring | None = None
+    substitutes: dict[str, str] = {}
+    engines: dict[str, EngineFile] = {}
+    layers: dict[str, tuple[Layer, ...]] = {}
+    golden: str | None = None
+    records: dict[str, Any] = {}
+
+    @property
+    def wired(self) -> Wiring:
+        """The wiring, of an artifact that has been exported."""
+        if self.wiring is None:
+            raise ValueError("this artifact is not exported yet")
+        return self.wiring
+
+    def with_record(self, stage: str, record: dict[str, Any]) -> Artifact:
+        """A copy that also says what `stage` did."""
+        return msgspec.structs.replace(self, records={**self.records, stage: record})
+
+    def files(self) -> list[Path]:
+        """Every file this artifact stands on."""
+        paths = [*self.graphs.values(), *self.substitutes.values()]
+        paths += [engine.path for engine in self.engines.values()]
+        paths += [self.golden] if self.golden else []
+        return [Path(path) for path in paths]
+
+
+def replace(artifact: Artifact, **changes: Any) -> Artifact:
+    """`artifact` with some fields changed."""
+    return msgspec.structs.replace(artifact, **changes)

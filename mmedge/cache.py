@@ -1,0 +1,147 @@
+"""Finished stages, kept by content. A failed or killed stage leaves nothing behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmedge.artifact import Artifact
+from mmedge.resources import PACKAGE
+from mmedge.storage import directory_bytes, explained_os_errors
+
+ARTIFACT = "artifact.json"
+TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "transformers")
+
+
+def default_cache_directory() -> Path:
+    """$MMEDGE_CACHE, else the user's cache directory."""
+    chosen = os.environ.get("MMEDGE_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(chosen) if chosen else Path(base) / "mmedge"
+
+
+def tool_versions() -> dict[str, str]:
+    """Installed versions of everything that shapes a result, without importing any of it."""
+    found = {"mmedge": version("mmedge")}
+    for tool in TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def code_digest() -> str:
+    """A hash over mmedge's own source, so that a change of mmedge never meets an old result."""
+    digest = hashlib.sha256()
+    recipes = PACKAGE.parent / "export" / "mmedge_export"
+    roots = [PACKAGE, recipes if recipes.is_dir() else PACKAGE.parent / "mmedge_export"]
+    for root in roots:
+        for path in sorted(root.rglob("*.py")):
+            digest.update(str(path.relative_to(root)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def key_of(*parts: Any) -> str:
+    """A key from any JSON-like values."""
+    text = json.dumps(msgspec.to_builtins(parts), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cached stage, as `mmedge cache` lists it."""
+
+    key: str
+    stage: str
+    model: str
+    size_bytes: int
+    modified: float
+
+
+@dataclass(frozen=True)
+class StageCache:
+    """A directory with one sub-directory for each finished stage."""
+
+    directory: Path
+
+    def load(self, key: str) -> Artifact | None:
+        """The artifact of a finished stage, if it is there with every file it stands on."""
+        try:
+            data = (self.directory / key / ARTIFACT).read_bytes()
+            artifact = msgspec.json.decode(data, type=Artifact)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return artifact if all(path.exists() for path in artifact.files()) else None
+
+    def make(self, key: str, run: Callable[[Path], Artifact]) -> Artifact:
+        """Run a stage in a new directory and keep it under `key` if it succeeds."""
+        final = self.directory / key
+        with explained_os_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(final, ignore_errors=True)
+            work = Path(tempfile.mkdtemp(prefix=".making-", dir=self.directory))
+        try:
+            with explained_os_errors(self.directory):
+                artifact = _moved(run(work), work, final)
+                (work / ARTIFACT).write_bytes(msgspec.json.encode(artifact, enc_hook=_plain))
+                _put_in_place(work, final)
+            return artifact
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def entries(self) -> list[Entry]:
+        """Every finished stage, newest first."""
+        found = []
+        for path in self.directory.glob(f"*/{ARTIFACT}"):
+            artifact = self.load(path.parent.name)
+            if artifact is not None:
+                stage = next(reversed(artifact.records), "")
+                size = directory_bytes(path.parent)
+                name = artifact.provenance.name
+                found.append(Entry(path.parent.name, stage, name, size, path.stat().st_mtime))
+        return sorted(found, key=lambda entry: -entry.modified)
+
+    def clear(self, *, older_than_days: float = 0.0) -> tuple[int, int]:
+        """Remove entries and leftovers of killed compiles; (how many, how many bytes)."""
+        limit = time.time() - older_than_days * 86400
+        removed = freed = 0
+        for path in self.directory.glob("*") if self.directory.is_dir() else ():
+            if path.is_dir() and path.stat().st_mtime <= limit:
+                freed += directory_bytes(path)
+                removed += 1
+                shutil.rmtree(path, ignore_errors=True)
+        return removed, freed
+
+
+def _moved(artifact: Artifact, work: Path, final: Path) -> Artifact:
+    """The artifact with paths in `work` rewritten to where the directory will be."""
+    text = msgspec.json.encode(artifact, enc_hook=_plain).decode()
+    escaped = json.dumps(str(work))[1:-1]
+    return msgspec.json.decode(text.replace(escaped, json.dumps(str(final))[1:-1]), type=Artifact)
+
+
+def _put_in_place(work: Path, final: Path) -> None:
+    """Rename; where another compile was first with the same key, its result is as good."""
+    try:
+        os.rename(work, final)
+    except OSError:
+        if not (final / ARTIFACT).exists():
+            raise
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars and paths as JSON values."""
+    return value.item() if hasattr(value, "item") else str(value)

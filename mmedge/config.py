@@ -1,0 +1,56 @@
+"""What a compile was asked to do: defaults, the project's [compile] table, then flags."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mmedge.errors import ProjectError
+from mmedge.strict import decode
+
+
+class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of one compile.
+
+    opset: ONNX operator set; None takes the target's.
+    threads: intra-op threads of the engine and of PyTorch in comparisons; None takes all cores.
+    max_drop: how far the task metric may fall, as a fraction (0.005 is half a point).
+    tolerance: how far an fp32 output may move, relative to the output's largest value.
+    measure_seconds: how long PyTorch and the engine are timed against each other; 0 skips it.
+    allow_slower: accept an engine that is measurably slower than PyTorch eager.
+    debug: compare the graph before and after every pass.
+    trust_pickle: unpickle checkpoints that are not plain tensors.
+    """
+
+    opset: int | None = None
+    threads: int | None = None
+    max_drop: float = 0.001
+    tolerance: float = 1e-4
+    measure_seconds: float = 4.0
+    allow_slower: bool = False
+    debug: bool = False
+    trust_pickle: bool = False
+
+
+def merge(table: dict[str, Any], flags: dict[str, Any], *, where: object) -> CompileConfig:
+    """The [compile] table of a project under the flags that were given (not None)."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    config = decode({**table, **given}, CompileConfig, where=where)
+    _check(config, where)
+    return config
+
+
+def _check(config: CompileConfig, where: object) -> None:
+    limits = {
+        "opset": (config.opset is None or config.opset in range(18, 25), "18 to 24"),
+        "threads": (config.threads is None or config.threads >= 1, "at least 1"),
+        "max_drop": (0 <= config.max_drop <= 1, "a fraction between 0 and 1"),
+        "tolerance": (0 < config.tolerance < 1, "between 0 and 1"),
+        "measure_seconds": (0 <= config.measure_seconds <= 3600, "0 to 3600"),
+    }
+    for key, (fits, expected) in limits.items():
+        if not fits:
+            raise ProjectError(
+                f"{key} is out of range", found=getattr(config, key), expected=expected, where=where
+            )
