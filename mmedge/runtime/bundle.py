@@ -1,0 +1,148 @@
+"""A loaded bundle: raw or preprocessed inputs in, named outputs out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mmedge.errors import BundleError, InputError, MissingDependencyError
+from mmedge.runtime.execute import execute
+from mmedge.runtime.manifest import Engine, Manifest, check_files, read_manifest
+from mmedge.runtime.preprocess import preprocess
+from mmedge.runtime.runner import Runner, open_engine
+from mmedge.strict import nearest
+from mmedge.tensors import Array
+from mmedge.wiring import Wiring
+
+
+class Bundle:
+    """A compiled model. Use as a context manager, or call `close`.
+
+    One bundle may be called from one thread at a time.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.load_ms: dict[str, float] = {}
+        self.chosen: dict[str, Engine] = {}
+        self._stack = ExitStack()
+        self._runners: dict[str, Runner] = {}
+        self._substitutes = {
+            source: np.load(directory / substitute.file, allow_pickle=False)
+            for source, substitute in self.wiring.substitutes.items()
+            if substitute.file
+        }
+        with ExitStack() as opening:
+            opening.callback(self.close)
+            for component in self.wiring.components:
+                self._open(component.name, threads)
+            opening.pop_all()
+
+    @property
+    def wiring(self) -> Wiring:
+        """Inputs, outputs, components and how they are connected."""
+        return self.manifest.wiring
+
+    def __call__(self, **inputs: Any) -> dict[str, Array]:
+        """Run the model. Each input is raw (path, image, text, sound) or the declared tensor.
+
+        None, or leaving it out, means that an optional input is absent. Raises InputError.
+        """
+        return self.run(self.preprocess(inputs))
+
+    def preprocess(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """Raw inputs as tensors; InputError for an unknown name or an unfit value."""
+        names = [item.spec.name for item in self.wiring.inputs]
+        unknown = [name for name in inputs if name not in names]
+        if unknown:
+            raise InputError(f"there is no input {unknown[0]!r}", hint=nearest(unknown[0], names))
+        return {
+            name: preprocess(self.wiring.input(name), value, files=self.directory)
+            for name, value in inputs.items()
+            if value is not None
+        }
+
+    def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model on tensors of the declared dtypes and shapes."""
+        return execute(self.wiring, tensors, self.run_component, substitutes=self._substitutes)
+
+    def run_component(self, name: str, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run one component on its own inputs."""
+        if name not in self._runners:
+            raise BundleError("the bundle is closed", where=self.directory)
+        return self._runners[name].infer(feeds)
+
+    def labels(self, output: str) -> list[str] | None:
+        """Class names of an output, where the model has them."""
+        file = self.manifest.labels.get(output)
+        if file is None:
+            return None
+        names: list[str] = json.loads((self.directory / file).read_text(encoding="utf-8"))
+        return names
+
+    def golden(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """The inputs that travel with the bundle, and the original model's outputs for them."""
+        path = self.directory / self.manifest.golden.file
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        parts = {
+            side: {k.split(":", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{side}:")}
+            for side in ("input", "output")
+        }
+        return parts["input"], parts["output"]
+
+    def close(self) -> None:
+        """Release every engine. Safe to call twice."""
+        self._runners.clear()
+        self._stack.close()
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self, name: str, threads: int | None) -> None:
+        """Open the first engine of a component that this machine can run."""
+        refused: list[str] = []
+        start = time.perf_counter()
+        for engine in self.manifest.engines[name]:
+            try:
+                runner = open_engine(engine.kind, self.directory / engine.file, threads=threads)
+            except MissingDependencyError as error:
+                refused.append(f"{engine.kind}: {error}")
+                continue
+            self._runners[name] = self._stack.enter_context(runner)
+            self.chosen[name] = engine
+            self.load_ms[name] = (time.perf_counter() - start) * 1e3
+            return
+        raise BundleError(
+            f"no engine of component {name!r} runs here",
+            found="\n".join(refused),
+            where=self.directory,
+        )
+
+
+def load(directory: str | Path, *, threads: int | None = None) -> Bundle:
+    """Open the bundle in `directory` after checking every file against its manifest.
+
+    threads: intra-op threads of each engine; None lets the engine decide.
+    Raises BundleError for a tampered, truncated, incomplete or newer bundle, naming the file.
+    """
+    path = Path(directory)
+    manifest = read_manifest(path)
+    check_files(path, manifest)
+    return Bundle(path, manifest, threads=threads)

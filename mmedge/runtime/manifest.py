@@ -1,0 +1,130 @@
+"""manifest.json: what a bundle holds, how it is wired, and the hash of every file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from mmedge.errors import BundleError
+from mmedge.storage import sha256_file
+from mmedge.wiring import Wiring
+
+MANIFEST = "manifest.json"
+SCHEMA = 1
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One way to run a component; a bundle lists a component's engines best first."""
+
+    kind: str
+    file: str
+    precision: str
+    built_with: dict[str, str]
+
+
+class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Inputs and the original model's outputs for them, to check an engine on the device.
+
+    The file is a .npz with arrays "input:NAME" and "output:NAME". tolerance: by output, the
+    largest difference allowed, relative to the largest value of that output.
+    """
+
+    file: str
+    tolerance: dict[str, float]
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A bundle. `files` covers every file but this one: relative path -> SHA-256."""
+
+    schema: int
+    name: str
+    created: str
+    versions: dict[str, str]
+    target: str
+    checkpoint_sha256: str
+    wiring: Wiring
+    engines: dict[str, tuple[Engine, ...]]
+    golden: Golden
+    files: dict[str, str]
+    labels: dict[str, str] = {}
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of the bundle in `directory`; BundleError if there is none to trust."""
+    path = directory / MANIFEST
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{directory} is not a bundle",
+            found=error.strerror,
+            expected=f"a directory with {MANIFEST}",
+        ) from error
+    try:
+        schema = msgspec.json.decode(data, type=_SchemaOnly).schema
+    except msgspec.MsgspecError as error:
+        raise BundleError("the manifest is damaged", found=error, where=path) from error
+    if schema != SCHEMA:
+        raise BundleError(
+            "the bundle has a schema that this mmedge does not read",
+            found=schema,
+            expected=SCHEMA,
+            where=path,
+            hint="pip install --upgrade mmedge" if schema > SCHEMA else "compile it again",
+        )
+    try:
+        manifest = msgspec.json.decode(data, type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise BundleError("the manifest is damaged", found=error, where=path) from error
+    _check_names(manifest, path)
+    return manifest
+
+
+def check_files(directory: Path, manifest: Manifest) -> None:
+    """Raise BundleError naming the file unless every file is there, unchanged, and no other is."""
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(f"{name} is missing from the bundle", where=directory)
+        found = sha256_file(path)
+        if found != expected:
+            raise BundleError(
+                f"{name} is not the file that was compiled: it was changed or truncated",
+                found=f"sha256 {found}",
+                expected=f"sha256 {expected}",
+                where=directory,
+                hint="copy the bundle again, or compile it again",
+            )
+    present = {
+        Path(root, file).relative_to(directory).as_posix()
+        for root, _, files in os.walk(directory)
+        for file in files
+    }
+    extra = sorted(present - set(manifest.files) - {MANIFEST})
+    if extra:
+        raise BundleError(
+            f"{extra[0]} is in the bundle and not in its manifest", where=directory, found=extra
+        )
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: int
+
+
+def _check_names(manifest: Manifest, path: Path) -> None:
+    """Names stay inside the bundle, and everything referred to is listed with its hash."""
+    for name in manifest.files:
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in name or not parts.parts:
+            raise BundleError(f"the manifest names a file outside the bundle: {name}", where=path)
+    named = [engine.file for group in manifest.engines.values() for engine in group]
+    named += [manifest.golden.file, *manifest.labels.values()]
+    named += [s.file for s in manifest.wiring.substitutes.values() if s.file]
+    for name in named:
+        if name not in manifest.files:
+            raise BundleError(f"the manifest refers to {name} and does not list it", where=path)
+    for component in manifest.wiring.components:
+        if not manifest.engines.get(component.name):
+            raise BundleError(f"component {component.name!r} has no engine", where=path)
