@@ -11,6 +11,10 @@ from mmedge.tensors import TensorSpec
 from mmedge.wiring import Wiring
 
 
+# ONNX node metadata: the path of the user's PyTorch module that the node came from.
+MODULE_PATH = "mmedge.module"
+
+
 class EngineFile(msgspec.Struct, frozen=True):
     """One component as a backend's engine.
 
@@ -77,7 +81,8 @@ class Artifact(msgspec.Struct, frozen=True):
 
     def with_record(self, stage: str, record: dict[str, Any]) -> Artifact:
         """A copy that also says what `stage` did."""
-        return msgspec.structs.replace(self, records={**self.records, stage: record})
+        plain = msgspec.to_builtins(record, enc_hook=as_plain)
+        return msgspec.structs.replace(self, records={**self.records, stage: plain})
 
     def files(self) -> list[Path]:
         """Every file this artifact stands on."""
@@ -85,6 +90,11 @@ class Artifact(msgspec.Struct, frozen=True):
         paths += [engine.path for engine in self.engines.values()]
         paths += [self.golden] if self.golden else []
         return [Path(path) for path in paths]
+
+
+def as_plain(value: Any) -> Any:
+    """numpy scalars as numbers, paths as text: for encoding as JSON."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def replace(artifact: Artifact, **changes: Any) -> Artifact:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from mmedge.artifact import Artifact
+from mmedge.artifact import Artifact, as_plain
 from mmedge.resources import PACKAGE
 from mmedge.storage import directory_bytes, explained_os_errors
 
@@ -96,7 +96,7 @@ class StageCache:
         try:
             with explained_os_errors(self.directory):
                 artifact = _moved(run(work), work, final)
-                (work / ARTIFACT).write_bytes(msgspec.json.encode(artifact, enc_hook=_plain))
+                (work / ARTIFACT).write_bytes(msgspec.json.encode(artifact, enc_hook=as_plain))
                 _put_in_place(work, final)
             return artifact
         finally:
@@ -128,7 +128,7 @@ class StageCache:
 
 def _moved(artifact: Artifact, work: Path, final: Path) -> Artifact:
     """The artifact with paths in `work` rewritten to where the directory will be."""
-    text = msgspec.json.encode(artifact, enc_hook=_plain).decode()
+    text = msgspec.json.encode(artifact, enc_hook=as_plain).decode()
     escaped = json.dumps(str(work))[1:-1]
     return msgspec.json.decode(text.replace(escaped, json.dumps(str(final))[1:-1]), type=Artifact)
 
@@ -141,7 +141,3 @@ def _put_in_place(work: Path, final: Path) -> None:
         if not (final / ARTIFACT).exists():
             raise
 
-
-def _plain(value: Any) -> Any:
-    """numpy scalars and paths as JSON values."""
-    return value.item() if hasattr(value, "item") else str(value)

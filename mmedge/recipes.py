@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from mmedge.errors import ProjectError
 from mmedge.project import Project
 from mmedge.strict import nearest
-from mmedge.tensors import Array
-from mmedge.wiring import Generation, Source, Substitute
+from mmedge.tensors import TensorSpec
+from mmedge.wiring import Generation, Source
 
 if TYPE_CHECKING:
     import torch
@@ -47,17 +47,33 @@ class Split:
 
     reference: the user's own model, run as they run it, on named tensors; an absent optional
         input is absent from the mapping. Verification compares everything with this.
-    learned: values of substitutes that the model has learned, by source.
+    decoder_inputs: for a generating model, the specs of the token input and every cache input,
+        with their dynamic axes named.
     decoder_examples: for a generating model, an example of the token and every cache input.
     """
 
     components: tuple[ComponentModule, ...]
     outputs: dict[str, Source]
     reference: Callable[[Tensors], dict[str, torch.Tensor]]
-    substitutes: dict[Source, Substitute] = field(default_factory=dict)
-    learned: dict[Source, Array] = field(default_factory=dict)
     generation: Generation | None = None
+    decoder_inputs: tuple[TensorSpec, ...] = ()
     decoder_examples: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def run(self, inputs: Tensors) -> dict[Source, torch.Tensor]:
+        """Every source's value, by running the components eagerly (not a generating decoder)."""
+        import torch
+
+        values: dict[Source, torch.Tensor] = dict(inputs)
+        for component in self.components:
+            if self.generation is not None and component.name == self.generation.decoder:
+                continue
+            arguments = [values[source] for source in component.bindings.values()]
+            with torch.no_grad():
+                produced = component.module(*arguments)
+            tensors = (produced,) if isinstance(produced, torch.Tensor) else produced
+            for name, tensor in zip(component.outputs, tensors, strict=True):
+                values[f"{component.name}.{name}"] = tensor
+        return values
 
 
 class Recipe(Protocol):

@@ -1,0 +1,1 @@
+"""From components to ONNX graphs: boundaries, export, passes, wiring."""

@@ -1,0 +1,58 @@
+"""ONNX Runtime: the graph itself is the engine, optimised for the machine when it is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from mmedge.artifact import EngineFile
+from mmedge.backends.base import Engine
+from mmedge.errors import BuildError
+from mmedge.optional import require
+from mmedge.runtime.runner import open_engine
+from mmedge.targets import Target
+from mmedge.tensors import TensorSpec
+from mmedge.wiring import ComponentSpec
+
+
+class OnnxRuntimeBackend:
+    """Copies the graph, and proves that ONNX Runtime loads it with the target's provider."""
+
+    kind = "onnxruntime"
+
+    def build(
+        self, component: ComponentSpec, graph: Path, *, target: Target, directory: Path
+    ) -> Engine:
+        """An engine of kind "onnxruntime". Raises BuildError as the protocol says."""
+        runtime = require("onnxruntime", purpose=f"building {component.name!r}")
+        path = directory / f"{component.name}.onnx"
+        files = [graph, *graph.parent.glob(f"{graph.stem}.data")]
+        for file in files:
+            shutil.copyfile(file, directory / file.name)
+        with open_engine(self.kind, path) as runner:
+            _check_interface(component, "inputs", component.inputs, runner.input_specs)
+            _check_interface(component, "outputs", component.outputs, runner.output_specs)
+        file = EngineFile(
+            kind=self.kind,
+            path=str(path),
+            precision="fp32",
+            built_with={"onnxruntime": str(runtime.__version__)},
+            size_bytes=sum(file.stat().st_size for file in files),
+        )
+        return Engine(component, file)
+
+
+def _check_interface(
+    component: ComponentSpec,
+    side: str,
+    expected: tuple[TensorSpec, ...],
+    found: tuple[TensorSpec, ...],
+) -> None:
+    """Names, dtypes and ranks as the wiring states them."""
+    facts = [[(t.name, t.dtype, len(t.shape)) for t in specs] for specs in (expected, found)]
+    if facts[0] != facts[1]:
+        raise BuildError(
+            f"the engine of {component.name!r} has other {side} than its graph",
+            found=", ".join(map(str, found)),
+            expected=", ".join(map(str, expected)),
+        )

@@ -1,0 +1,166 @@
+"""One component to one ONNX graph: torch.export, then torch's ONNX exporter (dynamo)."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmedge.errors import ExportError
+from mmedge.graph.provenance import stamp_module_paths
+from mmedge.recipes import ComponentModule
+from mmedge.tensors import Axis, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    import torch
+
+
+def export_component(
+    component: ComponentModule,
+    specs: Sequence[TensorSpec],
+    examples: Sequence[torch.Tensor],
+    *,
+    axes: dict[str, Axis],
+    opset: int,
+    project_directory: Path,
+) -> ir.Model:
+    """The component as an ONNX model with named inputs, outputs and dynamic axes.
+
+    specs, examples: one for each argument of the component's module, in order.
+    Raises ExportError, with the line of the user's code where torch stopped.
+    """
+    import torch
+
+    dims: dict[str, Any] = {}
+    shapes = tuple(_dynamic_shape(spec, axes, dims) for spec in specs)
+    if _is_variadic(component.module):
+        shapes = (shapes,)  # type: ignore[assignment]
+    try:
+        with _quiet():
+            program = torch.export.export(
+                component.module, tuple(examples), dynamic_shapes=shapes, strict=False
+            )
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=opset,
+                input_names=[spec.name for spec in specs],
+                output_names=list(component.outputs),
+                dynamic_shapes=shapes,
+                verbose=False,
+            )
+    except Exception as error:
+        raise _explained(error, component, project_directory) from error
+    if exported is None:
+        raise ExportError(f"component {component.name!r} gave no ONNX program")
+    model: ir.Model = exported.model
+    _restore_names(model, specs, component.outputs)
+    model.graph.name = component.name
+    stamp_module_paths(model, prefix=component.prefix)
+    return model
+
+
+def _dynamic_shape(spec: TensorSpec, axes: dict[str, Axis], dims: dict[str, Any]) -> dict[int, Any]:
+    import torch
+
+    shape: dict[int, Any] = {}
+    for position, name in spec.dynamic_axes.items():
+        if name not in dims:
+            limits = axes.get(name)
+            bounds = {"min": limits.min, "max": limits.max} if limits else {}
+            dims[name] = torch.export.Dim(name, **bounds)
+        shape[position] = dims[name]
+    return shape
+
+
+def _is_variadic(module: torch.nn.Module) -> bool:
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+
+
+def _restore_names(model: ir.Model, specs: Sequence[TensorSpec], outputs: Sequence[str]) -> None:
+    """Names and axes as declared; an output that is an input as it stands gets an Identity."""
+    import onnx_ir as ir
+
+    for value, spec in zip(model.graph.inputs, specs, strict=True):
+        value.name = spec.name
+        value.shape = ir.Shape(list(spec.shape))
+    inputs = set(model.graph.inputs)
+    seen: set[ir.Value] = set()
+    for index, name in enumerate(outputs):
+        value = model.graph.outputs[index]
+        if value in inputs or value in seen or value.is_initializer():
+            copy = ir.node("Identity", [value])
+            model.graph.append(copy)
+            copy.outputs[0].type, copy.outputs[0].shape = value.type, value.shape
+            model.graph.outputs[index] = value = copy.outputs[0]
+        value.name = name
+        seen.add(value)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's own progress and advice are not the user's business; its errors are."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _explained(error: Exception, component: ComponentModule, directory: Path) -> ExportError:
+    """What torch said, in terms of the user's code."""
+    chain = _chain(error)
+    text = "\n".join(str(link) for link in chain)
+    kinds = {type(link).__name__ for link in chain}
+    hint = "see the message; `mmedge compile --debug` keeps more of it"
+    what = f"component {component.name!r} could not be exported"
+    if "GuardOnDataDependentSymNode" in kinds or "data-dependent" in text.lower():
+        what += ": its control flow depends on the values of tensors"
+        hint = "replace `if`/`while`/`.item()` on tensor values by torch.where or torch.cond"
+    elif "Constraints violated" in text or "specialized" in text.lower():
+        what += ": a dynamic axis turned out to be fixed"
+        hint = "write its size instead of its name in [inputs], or remove what fixes it in forward"
+    elif "No ONNX function found" in text or "DispatchError" in kinds:
+        what += ": it uses an operation that has no ONNX form"
+        hint = "replace the operation, or put it before or after the model"
+    message = next((str(link) for link in reversed(chain) if str(link).strip()), repr(error))
+    return ExportError(
+        what,
+        found=f"{type(chain[-1]).__name__}: {_first_lines(message)}",
+        where=_user_line(chain, text, directory),
+        hint=hint,
+    )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    links: list[BaseException] = [error]
+    while (cause := links[-1].__cause__ or links[-1].__context__) and cause not in links:
+        links.append(cause)
+    return links
+
+
+def _first_lines(text: str, count: int = 4) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[:count])
+
+
+def _user_line(chain: list[BaseException], text: str, directory: Path) -> str | None:
+    """The last line of the project's own code in the traceback or in the message."""
+    for link in reversed(chain):
+        for frame in reversed(traceback.extract_tb(link.__traceback__)):
+            if Path(frame.filename).is_relative_to(directory):
+                return f"{frame.filename}:{frame.lineno}: {frame.line}"
+    named = [line for line in text.splitlines() if str(directory) in line and "line" in line]
+    return named[-1].strip() if named else None

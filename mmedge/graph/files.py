@@ -1,0 +1,55 @@
+"""ONNX files: whole in one file, or weights beside it where protobuf's 2 GB limit is near."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmedge.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# protobuf refuses messages above 2 GiB; the graph itself needs room beside its weights.
+INLINE_LIMIT_BYTES = 1_800_000_000
+
+
+def save_graph(
+    model: ir.Model, path: Path, *, inline_limit_bytes: int = INLINE_LIMIT_BYTES
+) -> None:
+    """Write `model`; above the limit its weights go to `<name>.data` beside it."""
+    import onnx_ir as ir
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    heavy = weight_bytes(model) > inline_limit_bytes
+    ir.save(model, path, external_data=path.stem + ".data" if heavy else None)
+
+
+def load_graph(path: Path) -> ir.Model:
+    """The model in `path`; external weights are mapped, not read."""
+    import onnx_ir as ir
+
+    return ir.load(path)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers, subgraphs included."""
+    return sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def graph_specs(model: ir.Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of a graph, symbolic dimensions by name."""
+    graph = model.graph
+    return tuple(map(_spec, graph.inputs)), tuple(map(_spec, graph.outputs))
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    if value.dtype is None or value.shape is None:
+        raise ValueError(f"{value.name} has no dtype or no shape")
+    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in value.shape)
+    return TensorSpec(value.name or "", value.dtype.numpy().name, shape)

@@ -1,0 +1,164 @@
+"""Stages `export` and `rewrite`: components to ONNX graphs, then our passes and the wiring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmedge.artifact import Artifact, replace
+from mmedge.errors import GraphError
+from mmedge.graph.boundaries import infer_boundaries
+from mmedge.graph.export import export_component
+from mmedge.graph.files import graph_specs, load_graph, save_graph, weight_bytes
+from mmedge.graph.layers import account_for_layers
+from mmedge.graph.passes import DEFAULT_PASSES, PassRecord, run_passes
+from mmedge.graph.wire import learned_substitutes, wire
+from mmedge.recipes import ComponentModule, Split
+from mmedge.stage import Workspace
+from mmedge.tensors import Array, TensorSpec
+from mmedge.wiring import Wiring
+
+if TYPE_CHECKING:
+    import torch
+
+# Two examples: torch.export takes a size of 0 or 1 for a constant.
+EXAMPLE_BATCH = 2
+
+
+class Export:
+    """Split the model by its recipe and export each component to ONNX."""
+
+    name = "export"
+    requires = ("load",)
+    config_keys = ("opset", "trust_pickle")
+
+    def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
+        """One graph for each component of the recipe, as torch exports it."""
+        project, split = workspace.project, workspace.split
+        example = example_tensors(workspace)
+        boundaries = infer_boundaries(split, project.model_inputs(), example, project.axes())
+        values = split.run(example)
+        graphs: dict[str, str] = {}
+        record: dict[str, Any] = {}
+        for component in split.components:
+            workspace.progress(f"exporting {component.name}")
+            specs, examples = _arguments(component, split, boundaries, values)
+            model = export_component(
+                component,
+                specs,
+                examples,
+                axes=project.axes(),
+                opset=workspace.opset,
+                project_directory=project.directory,
+            )
+            path = directory / f"{component.name}.onnx"
+            save_graph(model, path)
+            graphs[component.name] = str(path)
+            record[component.name] = {
+                "opset": workspace.opset,
+                "nodes": len(model.graph),
+                "weight_bytes": weight_bytes(model),
+            }
+        artifact = replace(artifact, graphs=graphs, boundaries=boundaries)
+        return artifact.with_record(self.name, record)
+
+    def ensures(self, artifact: Artifact) -> None:
+        """Every component has a graph with nodes in it."""
+        empty = [name for name, facts in artifact.records[self.name].items() if not facts["nodes"]]
+        if empty or not artifact.graphs:
+            raise GraphError(f"components {empty} were exported to graphs without any node")
+
+
+class Rewrite:
+    """Simplify every graph with exact passes, drop what it does not need, and wire the graphs."""
+
+    name = "rewrite"
+    requires = ("export",)
+    config_keys = ("debug",)
+
+    def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
+        """The graphs after every pass of `graph/passes`, and the wiring of what is left."""
+        graphs: dict[str, str] = {}
+        models = {}
+        record: dict[str, Any] = {}
+        for name, path in artifact.graphs.items():
+            workspace.progress(f"rewriting {name}")
+            feeds = _debug_feeds(workspace, name, artifact) if workspace.config.debug else None
+            model, done = run_passes(load_graph(Path(path)), DEFAULT_PASSES, feeds=feeds)
+            target = directory / f"{name}.onnx"
+            save_graph(model, target)
+            graphs[name], models[name] = str(target), model
+            record[name] = {"nodes": len(model.graph), "weight_bytes": weight_bytes(model)}
+            record[name]["passes"] = [_pass_summary(item) for item in done]
+        specs = {name: graph_specs(model) for name, model in models.items()}
+        wiring = wire(workspace.project, workspace.split, specs)
+        substitutes = _save_learned(workspace, wiring, directory)
+        layers = account_for_layers(workspace.model, models)
+        artifact = replace(
+            artifact, graphs=graphs, wiring=wiring, layers=layers, substitutes=substitutes
+        )
+        return artifact.with_record(self.name, record)
+
+    def ensures(self, artifact: Artifact) -> None:
+        """Every input of every component is bound to something that exists."""
+        artifact.wired.check()
+
+
+def example_tensors(workspace: Workspace) -> dict[str, torch.Tensor]:
+    """A small batch of real samples as torch tensors, indicators set to present."""
+    import torch
+
+    arrays = workspace.calibration.first(EXAMPLE_BATCH)
+    for item in workspace.project.model_inputs():
+        if item.spec.name not in arrays:
+            dims = [d if isinstance(d, int) else EXAMPLE_BATCH for d in item.spec.shape]
+            arrays[item.spec.name] = np.ones(dims, dtype=item.spec.dtype)
+    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+
+def _arguments(
+    component: ComponentModule,
+    split: Split,
+    boundaries: dict[str, TensorSpec],
+    values: dict[str, torch.Tensor],
+) -> tuple[list[TensorSpec], list[torch.Tensor]]:
+    """Spec and example of each argument of the component's module, in order."""
+    specs = [
+        TensorSpec(name, boundaries[source].dtype, boundaries[source].shape)
+        for name, source in component.bindings.items()
+    ]
+    examples = [values[source] for source in component.bindings.values()]
+    if split.generation is not None and component.name == split.generation.decoder:
+        specs += split.decoder_inputs
+        examples += [split.decoder_examples[spec.name] for spec in split.decoder_inputs]
+    return specs, examples
+
+
+def _debug_feeds(workspace: Workspace, name: str, artifact: Artifact) -> dict[str, Array]:
+    """Real inputs of one component, for checking every pass numerically."""
+    component = next(c for c in workspace.split.components if c.name == name)
+    values = workspace.split.run(example_tensors(workspace))
+    specs, examples = _arguments(component, workspace.split, artifact.boundaries, values)
+    return {spec.name: tensor.numpy() for spec, tensor in zip(specs, examples, strict=True)}
+
+
+def _pass_summary(record: PassRecord) -> dict[str, Any]:
+    return {
+        "name": record.name,
+        "nodes_before": record.nodes_before,
+        "nodes_after": record.nodes_after,
+        "changed": record.changed,
+        "what": list(record.what),
+        "max_abs_difference": record.max_abs_difference,
+    }
+
+
+def _save_learned(workspace: Workspace, wiring: Wiring, directory: Path) -> dict[str, str]:
+    saved = {}
+    for source, array in learned_substitutes(workspace.project, workspace.model, wiring):
+        path = directory / f"{source.replace('.', '_')}.npy"
+        np.save(path, array, allow_pickle=False)
+        saved[source] = str(path)
+    return saved

@@ -1,0 +1,166 @@
+"""The whole of mmedge, in order: read this file first.
+
+A model goes through STAGES one by one. Each takes an Artifact and returns the next one; each is
+kept by content (project files, settings, code and tool versions), so a second identical compile
+costs nothing and a killed one goes on where it was. The last step writes the bundle.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mmedge.artifact import Artifact, Provenance
+from mmedge.backends.stages import Build
+from mmedge.bundle.pack import pack
+from mmedge.cache import StageCache, code_digest, default_cache_directory, key_of, tool_versions
+from mmedge.checkpoint.load import checkpoint_hash, load_model
+from mmedge.checkpoint.stages import Load
+from mmedge.config import CompileConfig, merge
+from mmedge.data.samples import load_samples
+from mmedge.graph.stages import Export, Rewrite, make_split
+from mmedge.optional import require
+from mmedge.profiling.stages import Measure
+from mmedge.project import Project, load_project
+from mmedge.report.build import build_report
+from mmedge.report.html import render_html
+from mmedge.runtime.manifest import MANIFEST, Manifest
+from mmedge.stage import Stage, Workspace
+from mmedge.storage import check_replaceable, exclusive
+from mmedge.targets import Target, load_target
+from mmedge.verify.stages import Verify
+
+if TYPE_CHECKING:
+    import torch
+
+STAGES: tuple[Stage, ...] = (
+    Load(),  # read the checkpoint into the user's model, refuse what does not fit
+    Export(),  # split it into components, each an ONNX graph
+    Rewrite(),  # simplify the graphs exactly, wire them
+    Build(),  # an engine for each component
+    Verify(),  # engines equal to the model: per component, end to end, by its task
+    Measure(),  # engines against PyTorch on this machine, in one run
+)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What `compile_project` made: the bundle's directory, its manifest, and the report."""
+
+    bundle: Path
+    manifest: Manifest
+    report: dict[str, Any]
+
+
+def compile_project(
+    path: str | Path,
+    *,
+    output: str | Path,
+    target: str = "cpu",
+    cache: Path | None = None,
+    use_cache: bool = True,
+    progress: Progress = lambda line: None,
+    **settings: Any,
+) -> Compiled:
+    """Compile the model project at `path` for `target` and write the bundle to `output`.
+
+    settings: fields of `CompileConfig`; they win over the project's [compile] table.
+    Raises MmedgeError (see `mmedge.errors`); then nothing is left at `output`.
+    """
+    project = load_project(Path(path))
+    config = merge(project.file.compile, settings, where=project.directory)
+    device = load_target(target)
+    destination = Path(output).resolve()
+    check_replaceable(destination, marker=MANIFEST)
+    _set_threads(config.threads)
+    with exclusive(destination):
+        workspace = _workspace(project, config, device, progress)
+        store = StageCache(cache or default_cache_directory())
+        artifact, timeline = run_stages(_first(workspace), workspace, store, use_cache=use_cache)
+        report = build_report(artifact, project, device, timeline)
+        progress("writing the bundle")
+        manifest = pack(artifact, project, destination, report=report, render=render_html)
+    return Compiled(destination, manifest, report)
+
+
+def run_stages(
+    artifact: Artifact, workspace: Workspace, store: StageCache, *, use_cache: bool
+) -> tuple[Artifact, list[dict[str, Any]]]:
+    """Every stage in order, from the cache where it has the same inputs; and how long each took."""
+    key = key_of(artifact.provenance.project_digest, artifact.provenance.versions, code_digest())
+    timeline = []
+    for stage in STAGES:
+        settings = {name: getattr(workspace.config, name) for name in stage.config_keys}
+        key = key_of(key, stage.name, settings, workspace.target)
+        start = time.perf_counter()
+        found = store.load(key) if use_cache else None
+        if found is None:
+            workspace.progress(stage.name)
+            found = store.make(key, _runner(stage, artifact, workspace))
+        seconds, cached = time.perf_counter() - start, found is not None and start == 0
+        timeline.append({"stage": stage.name, "seconds": seconds, "cached": cached})
+        artifact = found
+    return artifact, timeline
+
+
+def make_model(project: Project, config: CompileConfig) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """The user's model and the record of how it was loaded."""
+    loaded = load_model(project, trust_pickle=config.trust_pickle)
+    return loaded.model, msgspec.to_builtins(loaded.record)
+
+
+def _runner(
+    stage: Stage, artifact: Artifact, workspace: Workspace
+) -> Callable[[Path], Artifact]:
+    def run(directory: Path) -> Artifact:
+        missing = [name for name in stage.requires if name not in artifact.records]
+        if missing:
+            raise ValueError(f"stage {stage.name!r} runs before {missing}")
+        finished = stage.run(artifact, workspace, directory)
+        stage.ensures(finished)
+        return finished
+
+    return run
+
+
+def _workspace(
+    project: Project, config: CompileConfig, target: Target, progress: Progress
+) -> Workspace:
+    return Workspace(
+        project=project,
+        config=config,
+        target=target,
+        load_model=lambda: make_model(project, config),
+        load_samples=lambda purpose: load_samples(project, purpose),
+        make_split=make_split,
+        progress=progress,
+    )
+
+
+def _first(workspace: Workspace) -> Artifact:
+    """An artifact that has only its provenance."""
+    project = workspace.project
+    return Artifact(
+        Provenance(
+            name=project.name,
+            checkpoint_sha256=checkpoint_hash(project),
+            project_digest=project.digest(),
+            config=msgspec.to_builtins(workspace.config),
+            target=workspace.target.name,
+            versions=tool_versions(),
+        )
+    )
+
+
+def _set_threads(threads: int | None) -> None:
+    """PyTorch gets as many threads as the engine."""
+    torch = require("torch")
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))

@@ -1,0 +1,181 @@
+"""Comparing the opened engines with the torch model on batches of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmedge.engines import OpenArtifact
+from mmedge.errors import VerificationError
+from mmedge.recipes import ComponentModule, Split
+from mmedge.stage import Samples
+from mmedge.tensors import Array
+from mmedge.verify.metrics import Difference, DifferenceAccumulator
+from mmedge.wiring import Wiring
+
+if TYPE_CHECKING:
+    import torch
+
+BATCH = 32
+Outputs = dict[str, Array]
+
+
+def batches(samples: Samples, wiring: Wiring) -> Iterator[dict[str, Array]]:
+    """The samples in batches the model takes; the last one may be smaller."""
+    first = wiring.inputs[0].spec.shape[0] if wiring.inputs[0].spec.shape else 1
+    axis = wiring.axes.get(first) if isinstance(first, str) else None
+    size = first if isinstance(first, int) else min(BATCH, axis.max if axis else BATCH)
+    least = first if isinstance(first, int) else max(1, axis.min if axis else 1)
+    for start in range(0, samples.count, size):
+        if samples.count - start >= least:
+            yield samples.rows(start, start + size)
+
+
+def to_torch(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    """The arrays as tensors that share no memory with read-only ones."""
+    import torch
+
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def to_numpy(tensors: Mapping[str, torch.Tensor]) -> Outputs:
+    """The tensors as arrays."""
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+
+
+def run_reference(split: Split, inputs: Mapping[str, Array]) -> Outputs:
+    """The user's model on one batch."""
+    return to_numpy(split.reference(to_torch(inputs)))
+
+
+def compare_end_to_end(
+    split: Split, opened: OpenArtifact, samples: Samples, *, without: frozenset[str] = frozenset()
+) -> tuple[dict[str, Difference], Outputs, Outputs]:
+    """Differences by output over all samples, and both sides' outputs, concatenated.
+
+    without: optional inputs to leave away.
+    """
+    wanted: list[Outputs] = []
+    found: list[Outputs] = []
+    for batch in batches(samples, opened.wiring):
+        present = {name: array for name, array in batch.items() if name not in without}
+        wanted.append(run_reference(split, present))
+        found.append(opened.run(present))
+        _check_same_outputs(wanted[-1], found[-1])
+    joined = _joined(wanted), _joined(found)
+    return _differences(*joined), *joined
+
+
+def compare_components(
+    split: Split, opened: OpenArtifact, samples: Samples, sizes: tuple[int, ...]
+) -> dict[str, dict[str, Difference]]:
+    """Each engine against its torch module on the same inputs, at several batch sizes."""
+    found: dict[str, dict[str, DifferenceAccumulator]] = {}
+    for size in sizes:
+        inputs = _with_indicators(opened.wiring, samples.first(size))
+        values = split.run(to_torch(inputs))
+        for component in opened.wiring.components:
+            module = next(c for c in split.components if c.name == component.name)
+            if split.generation is not None and module.name == split.generation.decoder:
+                continue
+            feeds = {name: values[source].numpy() for name, source in component.bindings.items()}
+            produced = opened.run_component(component.name, feeds)
+            accumulators = found.setdefault(component.name, {})
+            for name, array in produced.items():
+                reference = values[f"{component.name}.{name}"].numpy()
+                accumulators.setdefault(name, DifferenceAccumulator()).add(reference, array)
+    return {
+        name: {output: acc.result() for output, acc in accumulators.items()}
+        for name, accumulators in found.items()
+    }
+
+
+def compare_decoder(
+    split: Split, opened: OpenArtifact, inputs: Mapping[str, Array]
+) -> dict[str, Difference]:
+    """One step of a generating decoder against its torch module, on the recipe's example."""
+    import torch
+
+    assert split.generation is not None
+    module = next(c for c in split.components if c.name == split.generation.decoder)
+    values = split.run(to_torch(inputs))
+    bound = {name: values[source] for name, source in module.bindings.items()}
+    feeds = bound | split.decoder_examples
+    with torch.no_grad():
+        wanted = module.module(*feeds.values())
+    needed = {tensor.name for tensor in opened.wiring.component(module.name).inputs}
+    produced = opened.run_component(
+        module.name, {name: t.numpy() for name, t in feeds.items() if name in needed}
+    )
+    return _differences(to_numpy(dict(zip(module.outputs, wanted, strict=True))), produced)
+
+
+def split_difference(split: Split, inputs: Mapping[str, Array]) -> dict[str, Difference]:
+    """The components run one after the other in torch, against the user's own forward."""
+    values = split.run(to_torch(inputs))
+    ours = {name: values[source].numpy() for name, source in split.outputs.items()}
+    return _differences(run_reference(split, inputs), ours)
+
+
+def module_of(split: Split, name: str) -> ComponentModule:
+    """The torch module of a component."""
+    return next(component for component in split.components if component.name == name)
+
+
+def _with_indicators(wiring: Wiring, inputs: dict[str, Array]) -> dict[str, Array]:
+    """Inputs with every indicator saying present."""
+    size = len(next(iter(inputs.values())))
+    for item in wiring.inputs:
+        if item.spec.name not in inputs:
+            dims = [d if isinstance(d, int) else size for d in item.spec.shape]
+            inputs[item.spec.name] = np.ones(dims, dtype=item.spec.dtype)
+    return inputs
+
+
+def _differences(wanted: Outputs, found: Outputs) -> dict[str, Difference]:
+    result = {}
+    for name, reference in wanted.items():
+        accumulator = DifferenceAccumulator()
+        accumulator.add(*_same_length(reference, found[name]))
+        result[name] = accumulator.result()
+    return result
+
+
+def _same_length(first: Array, second: Array) -> tuple[Array, Array]:
+    """Token rows of unequal length, filled with -1 so that the missing ones count as different."""
+    if first.dtype.kind == "f" or first.ndim != 2 or first.shape[1] == second.shape[1]:
+        return first, second
+    width = max(first.shape[1], second.shape[1])
+    return _filled(first, width), _filled(second, width)
+
+
+def _filled(rows: Array, width: int) -> Array:
+    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=-1)
+
+
+def _joined(outputs: list[Outputs]) -> Outputs:
+    joined = {}
+    for name in outputs[0]:
+        parts = [batch[name] for batch in outputs]
+        if parts[0].dtype.kind != "f" and parts[0].ndim == 2:
+            parts = [_filled(part, max(p.shape[1] for p in parts)) for part in parts]
+        joined[name] = np.concatenate([np.atleast_1d(part) for part in parts])
+    return joined
+
+
+def _check_same_outputs(wanted: Outputs, found: Outputs) -> None:
+    if set(wanted) != set(found):
+        raise VerificationError(
+            "the engine has other outputs than the model",
+            found=", ".join(found),
+            expected=", ".join(wanted),
+        )
+    for name, reference in wanted.items():
+        if reference.shape != found[name].shape and reference.dtype.kind == "f":
+            raise VerificationError(
+                f"output {name!r} has another shape than the model's",
+                found=list(found[name].shape),
+                expected=list(reference.shape),
+            )

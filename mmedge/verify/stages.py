@@ -1,0 +1,238 @@
+"""Stage `verify`: the engines are equal to the model, or the compile fails."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmedge.artifact import Artifact, replace
+from mmedge.engines import OpenArtifact, open_artifact
+from mmedge.errors import VerificationError
+from mmedge.stage import Samples, Workspace
+from mmedge.tensors import Array
+from mmedge.verify.bisect import Divergence, first_divergence
+from mmedge.verify.compare import (
+    compare_components,
+    compare_decoder,
+    compare_end_to_end,
+    module_of,
+    run_reference,
+    split_difference,
+    to_torch,
+)
+from mmedge.verify.metrics import Difference
+from mmedge.verify.task import evaluate, load_metric
+from mmedge.verify.tolerances import problem, tolerance_for
+
+GOLDEN_EXAMPLES = 4
+# One, the size that was exported, and one that is neither.
+COMPONENT_BATCHES = (1, 2, 5)
+# Optional inputs are left out one by one and in pairs; more combinations prove nothing new.
+MOST_ABSENT = 2
+
+
+class Verify:
+    """Compare engines with the torch model and judge by tolerance and task metric."""
+
+    name = "verify"
+    requires = ("build",)
+    config_keys = ("tolerance", "max_drop", "threads", "trust_pickle")
+
+    def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
+        """The artifact with its golden inputs and outputs. Raises VerificationError."""
+        samples = workspace.evaluation
+        with open_artifact(artifact, threads=workspace.config.threads) as opened:
+            record: dict[str, Any] = {"samples": samples.count, "origin": samples.origin}
+            record["real_inputs"] = samples.real
+            record["tolerance"] = workspace.config.tolerance
+            workspace.progress("verifying the split against the model")
+            record["split"] = self._check_split(workspace, opened, samples)
+            workspace.progress("verifying each component")
+            record["components"] = self._check_components(artifact, workspace, opened, samples)
+            workspace.progress(f"verifying end to end on {samples.count} samples")
+            record |= self._check_end_to_end(artifact, workspace, opened, samples)
+            worst = _worst_tolerance(artifact, workspace)
+            record["golden_tolerance"] = dict.fromkeys(artifact.wired.outputs, worst)
+            record["absent"] = self._check_absent(artifact, workspace, opened, samples)
+        golden = directory / "golden.npz"
+        _write_golden(golden, workspace, samples, artifact)
+        return replace(artifact, golden=str(golden)).with_record(self.name, record)
+
+    def ensures(self, artifact: Artifact) -> None:
+        """Every output of the model was compared."""
+        compared = artifact.records[self.name]["end_to_end"]
+        missing = sorted(set(artifact.wired.outputs) - set(compared))
+        if missing:
+            raise VerificationError(f"outputs {missing} were not compared with the model")
+
+    def _check_split(
+        self, workspace: Workspace, opened: OpenArtifact, samples: Samples
+    ) -> dict[str, Difference]:
+        """The recipe's components, in torch, are the user's forward."""
+        if workspace.split.generation is not None:
+            return {}
+        inputs = _with_all(opened, samples, workspace)
+        found = split_difference(workspace.split, inputs)
+        for output, difference in found.items():
+            reason = problem(difference, workspace.config.tolerance, exact=False)
+            if reason:
+                raise VerificationError(
+                    f"the recipe's components do not compute what forward computes: {output}",
+                    found=reason,
+                    expected=f"at most {workspace.config.tolerance:.0e}",
+                    hint="this is a fault of the recipe; `single_graph` does not split",
+                )
+        return found
+
+    def _check_components(
+        self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, samples: Samples
+    ) -> dict[str, dict[str, Difference]]:
+        sizes = _allowed(COMPONENT_BATCHES, opened)
+        found = compare_components(workspace.split, opened, samples, sizes)
+        if workspace.split.generation is not None:
+            name = workspace.split.generation.decoder
+            inputs = samples.first(2)
+            found[name] = compare_decoder(workspace.split, opened, inputs)
+        for name, outputs in found.items():
+            self._judge(artifact, workspace, samples, name, outputs)
+        return found
+
+    def _judge(
+        self,
+        artifact: Artifact,
+        workspace: Workspace,
+        samples: Samples,
+        component: str,
+        outputs: dict[str, Difference],
+    ) -> None:
+        engine = artifact.engines[component]
+        tolerance = tolerance_for(engine.precision, fp32=workspace.config.tolerance)
+        specs = {t.name: t for t in artifact.wired.component(component).outputs}
+        for output, difference in outputs.items():
+            exact = np.dtype(specs[output].dtype).kind != "f"
+            reason = problem(difference, tolerance, exact=exact)
+            if reason:
+                culprit = _bisect(artifact, workspace, samples, component, tolerance)
+                raise _failure(f"output {output!r} of {component!r}", reason, tolerance, culprit)
+
+    def _check_end_to_end(
+        self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, samples: Samples
+    ) -> dict[str, Any]:
+        differences, wanted, found = compare_end_to_end(workspace.split, opened, samples)
+        tolerance = _worst_tolerance(artifact, workspace)
+        for output, difference in differences.items():
+            reason = problem(difference, tolerance, exact=wanted[output].dtype.kind != "f")
+            if reason:
+                raise _failure(f"output {output!r}", reason, tolerance, None)
+        return {"end_to_end": differences, "task": _task(workspace, samples, wanted, found)}
+
+    def _check_absent(
+        self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, samples: Samples
+    ) -> dict[str, dict[str, Difference]]:
+        """The same without each optional input, and without each pair of them."""
+        optional = [item.spec.name for item in opened.wiring.inputs if item.optional]
+        tolerance = _worst_tolerance(artifact, workspace)
+        found: dict[str, dict[str, Difference]] = {}
+        for count in range(1, min(MOST_ABSENT, len(optional)) + 1):
+            for without in combinations(optional, count):
+                if len(without) == len(opened.wiring.inputs):
+                    continue
+                label = ", ".join(without)
+                workspace.progress(f"verifying without {label}")
+                differences, wanted, _ = compare_end_to_end(
+                    workspace.split, opened, samples, without=frozenset(without)
+                )
+                for output, difference in differences.items():
+                    exact = wanted[output].dtype.kind != "f"
+                    reason = problem(difference, tolerance, exact=exact)
+                    if reason:
+                        what = f"output {output!r} without {label}"
+                        raise _failure(what, reason, tolerance, None)
+                found[label] = differences
+        return found
+
+
+def _task(
+    workspace: Workspace, samples: Samples, wanted: dict[str, Array], found: dict[str, Array]
+) -> dict[str, Any] | None:
+    """The task metric of the model and of the engine; raises if it fell too far."""
+    loaded = load_metric(workspace.project)
+    if loaded is None or samples.targets is None:
+        return None
+    name, metric = loaded
+    targets = samples.targets[: len(next(iter(wanted.values())))]
+    before, after = evaluate(metric, wanted, targets), evaluate(metric, found, targets)
+    if before - after > workspace.config.max_drop:
+        raise VerificationError(
+            f"{name} fell from {before:.4f} to {after:.4f}",
+            found=f"a drop of {before - after:.4f}",
+            expected=f"at most {workspace.config.max_drop} (--max-drop)",
+        )
+    return {"metric": name, "before": before, "after": after, "samples": len(targets)}
+
+
+def _bisect(
+    artifact: Artifact, workspace: Workspace, samples: Samples, name: str, tolerance: float
+) -> Divergence | None:
+    module = module_of(workspace.split, name)
+    values = workspace.split.run(to_torch(samples.first(2)))
+    inputs = {argument: values[source] for argument, source in module.bindings.items()}
+    if workspace.split.generation and workspace.split.generation.decoder == name:
+        inputs |= workspace.split.decoder_examples
+    return first_divergence(module, Path(artifact.engines[name].path), inputs, tolerance)
+
+
+def _failure(
+    what: str, reason: str, tolerance: float, culprit: Divergence | None
+) -> VerificationError:
+    where = None
+    if culprit is not None:
+        where = f"module {culprit.module!r} of {culprit.component!r} is the first that differs"
+        where += f" (node {culprit.node!r}, {culprit.operator},"
+        where += f" relative difference {culprit.difference.relative:.2e}"
+        where += f"; {culprit.last_equal!r} before it is equal)" if culprit.last_equal else ")"
+    return VerificationError(
+        f"{what} is not equal to the model's",
+        found=reason,
+        expected=f"at most {tolerance:.0e} of the largest value",
+        where=where,
+    )
+
+
+def _with_all(opened: OpenArtifact, samples: Samples, workspace: Workspace) -> dict[str, Array]:
+    """A batch of two with every indicator saying present."""
+    inputs = samples.first(2)
+    for item in opened.wiring.inputs:
+        if item.spec.name not in inputs:
+            dims = [d if isinstance(d, int) else 2 for d in item.spec.shape]
+            inputs[item.spec.name] = np.ones(dims, dtype=item.spec.dtype)
+    return inputs
+
+
+def _allowed(sizes: tuple[int, ...], opened: OpenArtifact) -> tuple[int, ...]:
+    """The batch sizes that the model's batch axis admits."""
+    first = opened.wiring.inputs[0].spec.shape[0]
+    if isinstance(first, int):
+        return (first,)
+    axis = opened.wiring.axes[first]
+    return tuple(size for size in sizes if axis.min <= size <= axis.max) or (axis.opt,)
+
+
+def _worst_tolerance(artifact: Artifact, workspace: Workspace) -> float:
+    precisions = {engine.precision for engine in artifact.engines.values()}
+    return max(tolerance_for(p, fp32=workspace.config.tolerance) for p in precisions)
+
+
+def _write_golden(path: Path, workspace: Workspace, samples: Samples, artifact: Artifact) -> None:
+    """A few inputs and the model's own outputs for them."""
+    first = artifact.wired.inputs[0].spec.shape[0]
+    inputs = samples.first(first if isinstance(first, int) else min(GOLDEN_EXAMPLES, samples.count))
+    outputs = run_reference(workspace.split, inputs)
+    arrays = {f"input:{name}": array for name, array in inputs.items()}
+    arrays |= {f"output:{name}": array for name, array in outputs.items()}
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+

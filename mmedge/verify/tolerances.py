@@ -1,0 +1,25 @@
+"""How far an output may move, by the precision it was computed in."""
+
+from __future__ import annotations
+
+from mmedge.verify.metrics import Difference
+
+# Relative to the output's largest value. fp32 comes from the configuration: reordered sums of a
+# few thousand products differ by about 1e-6; the rest follows the formats' 10 and 7 mantissa bits.
+RELATIVE = {"fp16": 2e-2, "bf16": 8e-2}
+
+
+def tolerance_for(precision: str, *, fp32: float) -> float:
+    """The allowed relative difference of an output of an engine in `precision`."""
+    return fp32 if precision == "fp32" else RELATIVE[precision]
+
+
+def problem(difference: Difference, tolerance: float, *, exact: bool) -> str | None:
+    """Why the difference is not acceptable, or None. `exact`: the output holds integers."""
+    if difference.not_finite:
+        return f"{difference.not_finite} of {difference.count} values became NaN or infinite"
+    if exact and difference.mismatched:
+        return f"{difference.mismatched} of {difference.count} integers differ"
+    if not exact and not difference.relative <= tolerance:
+        return f"moved by {difference.relative:.2e} of its largest value"
+    return None
