@@ -1,0 +1,96 @@
+"""Looking into a checkpoint: what it holds, and the first mmedge.toml for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmedge.checkpoint.first_project import project_text
+from mmedge.checkpoint.formats import Format, detect, find_index, wanted_objects
+from mmedge.checkpoint.hashing import checkpoint_files
+from mmedge.checkpoint.header import safetensors_header, shard_files
+from mmedge.checkpoint.huggingface import read_config, weight_files
+from mmedge.checkpoint.huggingface_inputs import config_inputs
+from mmedge.checkpoint.program_summary import program_inputs, program_tensors
+from mmedge.checkpoint.record import tensor_entries
+from mmedge.checkpoint.summary import CheckpointSummary
+from mmedge.checkpoint.weights import read_weights
+from mmedge.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pt2", ".pt", ".pth", ".ckpt", ".bin")
+
+
+def describe(path: Path) -> CheckpointSummary:
+    """Format, tensors and declared inputs of the checkpoint at `path`.
+
+    No model is built and nothing is executed: of a file with pickled objects only their names
+    are told. Raises CheckpointError where it is damaged, incomplete or foreign.
+    """
+    format = detect(path)
+    size_bytes = sum(file.stat().st_size for file in checkpoint_files(path))
+    if format is Format.EXPORTED_PROGRAM:
+        inputs, axes = program_inputs(path)
+        return CheckpointSummary(
+            format, size_bytes, program_tensors(path), inputs=inputs, axes=axes
+        )
+    if format is Format.HUGGING_FACE:
+        tensors = tuple(t for file in weight_files(path) for t in safetensors_header(file))
+        inputs = config_inputs(path, read_config(path))
+        return CheckpointSummary(format, size_bytes, tensors, inputs=inputs)
+    index = find_index(path)
+    if format in {Format.SAFETENSORS, Format.SHARDED_SAFETENSORS}:
+        files = (path,) if index is None else shard_files(index)
+        tensors = tuple(t for file in files for t in safetensors_header(file))
+        return CheckpointSummary(format, size_bytes, tensors)
+    return _describe_pickle(path, format, size_bytes)
+
+
+def first_project_file(path: Path) -> str:
+    """The text of a first mmedge.toml for a checkpoint file, or a directory that holds one.
+
+    What is guessed is marked `# check`. Python files beside the checkpoint are parsed, never
+    imported. Raises CheckpointError where there is no checkpoint or more than one.
+    """
+    path = path.resolve()
+    checkpoint, directory = _locate(path)
+    summary = describe(checkpoint)
+    weights = "." if checkpoint == directory else checkpoint.name
+    return project_text(summary, directory=directory, weights=weights)
+
+
+def _describe_pickle(path: Path, format: Format, size_bytes: int) -> CheckpointSummary:
+    objects = wanted_objects(path)
+    if objects:
+        note = "the tensors are not listed: reading them would execute code in the file"
+        return CheckpointSummary(format, size_bytes, objects=objects, notes=(note,))
+    weights = read_weights(path)
+    return CheckpointSummary(
+        format, size_bytes, tensor_entries(weights.tensors), notes=weights.notes
+    )
+
+
+def _locate(path: Path) -> tuple[Path, Path]:
+    """The checkpoint at or in `path`, and the directory that becomes the project."""
+    if not path.is_dir():
+        return path, path.parent
+    if (path / "config.json").is_file() or find_index(path) is not None:
+        return path, path
+    found = [file for file in sorted(path.iterdir()) if _is_checkpoint(file)]
+    if len(found) != 1:
+        raise CheckpointError(
+            "there is no checkpoint in the directory" if not found else "which checkpoint?",
+            found=", ".join(file.name for file in found) or None,
+            expected=f"one file ({', '.join(SUFFIXES)}) that holds weights",
+            where=path,
+            hint=f"mmedge init {found[0] if found else path / 'weights.safetensors'}",
+        )
+    return found[0], path
+
+
+def _is_checkpoint(file: Path) -> bool:
+    if file.suffix not in SUFFIXES or not file.is_file():
+        return False
+    try:
+        detect(file)
+    except CheckpointError:
+        return False
+    return True

@@ -1,0 +1,27 @@
+"""Stage `load`: the checkpoint becomes the user's model, or is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmedge.artifact import Artifact
+from mmedge.errors import CheckpointError
+from mmedge.stage import Workspace
+
+
+class Load:
+    """Read the checkpoint and record what was read; the model itself stays in the workspace."""
+
+    name = "load"
+    requires = ()
+    config_keys = ("trust_pickle",)
+
+    def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
+        """The artifact with the record of how the checkpoint was loaded."""
+        workspace.progress(f"loading {workspace.project.file.model.weights}")
+        return artifact.with_record(self.name, workspace.load_record)
+
+    def ensures(self, artifact: Artifact) -> None:
+        """There is something to compile."""
+        if not artifact.records[self.name]["parameter_count"]:
+            raise CheckpointError("the model has no parameters", hint="check [model] weights")
