@@ -1,0 +1,160 @@
+"""ONNX Runtime as a Runner: what was asked for is what runs, or opening fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+
+from mmedge.errors import BuildError, BundleError, InputError, MmedgeError
+from mmedge.runtime.onnxruntime_session import CPU, Optimization, open_session
+from mmedge.strict import decode
+from mmedge.tensors import DTYPES, Array, TensorSpec
+
+if TYPE_CHECKING:
+    from typing import Self
+
+# ONNX Runtime's element types where they differ from numpy's names.
+ORT_DTYPES = {"float": "float32", "double": "float64"}
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bundle may set: strings, as its manifest has them.
+
+    providers: execution providers, comma-separated, in order of preference.
+    spinning: whether idle threads of an operator spin ("1") or sleep ("0"); ONNX Runtime's
+        session entry `session.intra_op.allow_spinning`, which by default it sets itself.
+    """
+
+    providers: str = CPU
+    optimization: Optimization = "all"
+    spinning: Literal["0", "1"] | None = msgspec.field(default=None, name="intra_op.allow_spinning")
+
+
+class OnnxRuntimeRunner:
+    """An ONNX file opened by ONNX Runtime; the file's stem is the component's name."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        providers: Sequence[str] = (CPU,),
+        threads: int | None = None,
+        optimization: Optimization = "all",
+        allow_spinning: bool | None = None,
+    ) -> None:
+        self.name = path.stem
+        if not path.is_file():
+            raise BundleError(f"the engine file {path.name} is missing", expected=path)
+        self._session: Any = open_session(
+            path,
+            providers=providers,
+            threads=threads,
+            optimization=optimization,
+            allow_spinning=allow_spinning,
+        )
+        self._inputs = tuple(_spec(node, path) for node in self._session.get_inputs())
+        self._outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
+
+    @classmethod
+    def open(cls, path: Path, *, threads: int | None, options: Mapping[str, str]) -> Self:
+        """The runner with settings as a bundle's manifest has them; see Options."""
+        decoded = decode(
+            dict(options), Options, where=f"engine options of {path.name}", error=BuildError
+        )
+        return cls(
+            path,
+            providers=[name.strip() for name in decoded.providers.split(",")],
+            threads=threads,
+            optimization=decoded.optimization,
+            allow_spinning=None if decoded.spinning is None else decoded.spinning == "1",
+        )
+
+    @property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """The graph's inputs, in order; an axis without a name is "<tensor>.<position>"."""
+        return self._inputs
+
+    @property
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """The graph's outputs, in order."""
+        return self._outputs
+
+    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name.
+
+        Raises InputError where a feed is missing, unknown or does not fit, MmedgeError where
+        the runner is closed or ONNX Runtime fails; both name the component.
+        """
+        if self._session is None:
+            raise MmedgeError(f"the engine of component {self.name!r} is closed")
+        self._check_feeds(feeds)
+        try:
+            values = self._session.run(None, dict(feeds))
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise MmedgeError(
+                f"component {self.name!r} failed in ONNX Runtime",
+                found=error,
+                where=", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in feeds.items()),
+            ) from error
+        return {spec.name: value for spec, value in zip(self._outputs, values, strict=True)}
+
+    def close(self) -> None:
+        """Release the session and its memory; closing twice is harmless."""
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_feeds(self, feeds: Mapping[str, Array]) -> None:
+        names = [spec.name for spec in self._inputs]
+        if set(feeds) != set(names):
+            raise InputError(
+                f"component {self.name!r} was fed other inputs than it has",
+                found=", ".join(sorted(feeds)) or "nothing",
+                expected=", ".join(names),
+            )
+        sizes: dict[str, int] = {}
+        for spec in self._inputs:
+            if not isinstance(feeds[spec.name], np.ndarray):
+                raise InputError(
+                    f"input {spec.name!r} of component {self.name!r} is not a numpy array",
+                    found=type(feeds[spec.name]).__name__,
+                    expected=spec,
+                )
+            try:
+                spec.check(feeds[spec.name], {}, sizes)
+            except InputError as error:
+                error.details["where"] = f"component {self.name!r}"
+                raise
+
+
+def _spec(node: Any, path: Path) -> TensorSpec:
+    """TensorSpec of an onnxruntime NodeArg, whose type reads "tensor(float)"."""
+    match = re.fullmatch(r"tensor\((\w+)\)", node.type)
+    dtype = ORT_DTYPES.get(match[1], match[1]) if match else node.type
+    if dtype not in DTYPES:
+        raise BuildError(
+            f"{node.name!r} of {path.name} has a type that numpy does not have",
+            found=node.type,
+            expected=f"a tensor of {', '.join(DTYPES)}",
+            where=path,
+        )
+    shape = tuple(
+        dim if isinstance(dim, int | str) else f"{node.name}.{i}"
+        for i, dim in enumerate(node.shape)
+    )
+    return TensorSpec(node.name, dtype, shape)

@@ -1,0 +1,75 @@
+"""The one protocol every engine answers to, and the table of engine kinds."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from mmedge.errors import BundleError
+from mmedge.strict import nearest
+from mmedge.tensors import Array, TensorSpec
+
+if TYPE_CHECKING:
+    from typing import Self
+
+# Engine kind -> "module:class"; the class has `open(path, *, threads, options)`.
+ENGINES = {
+    "onnxruntime": "mmedge.runtime.onnxruntime_runner:OnnxRuntimeRunner",
+}
+
+
+class Runner(Protocol):
+    """One opened engine; a context manager that releases the engine when it closes."""
+
+    @property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """The engine's inputs, in its own order."""
+        ...
+
+    @property
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """The engine's outputs, in its own order."""
+        ...
+
+    def infer(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name; InputError unless `feeds` fits `input_specs` exactly."""
+        ...
+
+    def close(self) -> None:
+        """Release the engine; closing twice is harmless."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def open_engine(
+    kind: str, path: Path, *, threads: int | None = None, options: Mapping[str, str] = {}
+) -> Runner:
+    """The engine file at `path`, opened by the runner that `kind` names.
+
+    threads: how many the engine may use within an operator; None leaves it to the engine.
+    options: the kind's own settings, as strings; an unknown one is a BuildError.
+    Raises BundleError for an unknown kind or a missing file, BuildError where the engine is
+    refused, MissingDependencyError where its library is not installed.
+    """
+    if kind not in ENGINES:
+        raise BundleError(
+            f"there is no engine kind {kind!r} in this mmedge",
+            where=path,
+            hint=nearest(kind, list(ENGINES)),
+        )
+    module, _, name = ENGINES[kind].partition(":")
+    opened: Runner = getattr(importlib.import_module(module), name).open(
+        path, threads=threads, options=options
+    )
+    return opened
