@@ -1,0 +1,39 @@
+"""Graph passes: one file each, one specification each, run and checked by `run_passes`."""
+
+from __future__ import annotations
+
+from mmedge.graph.passes.base import GraphPass, Outcome, PassRecord, run_passes
+from mmedge.graph.passes.dedupe_weights import DedupeWeights
+from mmedge.graph.passes.deduplicate_subexpressions import DeduplicateSubexpressions
+from mmedge.graph.passes.drop_unused_inputs import DropUnusedInputs
+from mmedge.graph.passes.fold_constants import FoldConstants
+from mmedge.graph.passes.rebind_axis_sources import RebindAxisSources
+from mmedge.graph.passes.remove_no_ops import RemoveNoOps
+
+# Folding comes first: it turns computed shapes into constants, by which RemoveNoOps and
+# RebindAxisSources recognise what they look for. Weights are shared after folding, which makes
+# new ones, and before subexpressions, which are equal only if they read the same initializer.
+# Rebinding adds Shape nodes that are often there already, so it precedes subexpressions too.
+# Unused inputs go last, when every pass that frees one has run.
+DEFAULT_PASSES: tuple[GraphPass, ...] = (
+    FoldConstants(),
+    RemoveNoOps(),
+    DedupeWeights(),
+    RebindAxisSources(),
+    DeduplicateSubexpressions(),
+    DropUnusedInputs(),
+)
+
+__all__ = [
+    "DEFAULT_PASSES",
+    "DedupeWeights",
+    "DeduplicateSubexpressions",
+    "DropUnusedInputs",
+    "FoldConstants",
+    "GraphPass",
+    "Outcome",
+    "PassRecord",
+    "RebindAxisSources",
+    "RemoveNoOps",
+    "run_passes",
+]
