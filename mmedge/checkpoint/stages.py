@@ -23,5 +23,5 @@ class Load:
 
     def ensures(self, artifact: Artifact) -> None:
         """There is something to compile."""
-        if not artifact.records[self.name]["parameter_count"]:
+        if not artifact.records[self.name]["parameters"]:
             raise CheckpointError("the model has no parameters", hint="check [model] weights")

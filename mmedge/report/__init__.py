@@ -1,0 +1,1 @@
+"""The report: report.json says everything, report.html shows it to people."""

@@ -1,0 +1,113 @@
+"""`mmedge compile`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmedge.cli.console import as_json, emit, progress, quiet, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+class Share(click.ParamType):
+    """A fraction, or a percentage with its sign: 0.005 or 0.5%."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The fraction; a wrong text is a usage error."""
+        text = str(value).strip()
+        try:
+            return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            self.fail(f"{text!r} is neither a fraction nor a percentage", param, ctx)
+
+
+@click.command("compile")
+@click.argument("path", type=click.Path())
+@click.option("-o", "--output", required=True, type=click.Path(), help="The bundle to write.")
+@click.option("--target", default="cpu", show_default=True, help="See `mmedge targets`.")
+@click.option("--max-drop", type=Share(), help="Largest allowed fall of the task metric: 0.5%.")
+@click.option("--tolerance", type=float, help="Largest allowed relative movement of an output.")
+@click.option("--opset", type=int, help="ONNX operator set; the target's by default.")
+@click.option("--threads", type=int, help="Threads for the engine and for PyTorch; all cores.")
+@click.option("--measure-seconds", type=float, help="How long to measure; 0 skips it.")
+@click.option("--allow-slower", is_flag=True, default=None, help="Accept a slower engine.")
+@click.option("--debug", is_flag=True, default=None, help="Check every graph pass numerically.")
+@click.option("--trust-pickle", is_flag=True, default=None, help="Unpickle; your own files only.")
+@click.option("--no-cache", is_flag=True, help="Do every stage again.")
+@as_json
+@quiet
+def command(
+    path: str, output: str, target: str, no_cache: bool, as_json: bool, quiet: bool, **settings: Any
+) -> None:
+    """Compile the model project at PATH into a verified bundle."""
+    from mmedge.pipeline import compile_project
+
+    with progress(quiet=quiet) as show:
+        compiled = compile_project(
+            path, output=output, target=target, use_cache=not no_cache, progress=show, **settings
+        )
+    facts = {"bundle": str(compiled.bundle), **compiled.report}
+    emit(facts, as_json=as_json, render=_table)
+
+
+def _table(report: dict[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table(title=f"{report['name']} for {report['target']['name']}")
+    for heading in (
+        "component",
+        "engine",
+        "size",
+        "largest difference",
+        "PyTorch p50",
+        "engine p50",
+    ):
+        table.add_column(heading, justify="left" if heading in ("component", "engine") else "right")
+    measured = report["measurement"]["components"]
+    compared = report["verification"]["components"]
+    for component in report["components"]:
+        name, engine = component["name"], component["engine"]
+        worst = max((d["relative"] for d in compared[name].values()), default=0.0)
+        pair = _pair(measured.get(name))
+        kind = f"{engine['kind']} {engine['precision']}"
+        table.add_row(name, kind, size(engine["size_bytes"]), f"{worst:.1e}", *pair)
+    worst = max(d["relative"] for d in report["verification"]["end_to_end"].values())
+    total = sum(c["engine"]["size_bytes"] for c in report["components"])
+    whole = _pair(report["measurement"]["end_to_end"])
+    table.add_section()
+    table.add_row("end to end", "", size(total), f"{worst:.1e}", *whole, style="bold")
+    return Group(table, *_sentences(report))
+
+
+def _pair(measured: dict[str, Any] | None) -> tuple[str, str]:
+    if measured is None:
+        return "not measured", "not measured"
+    summaries = measured["summaries"]
+    return tuple(f"{summaries[side]['p50_ms']:.3f} ms" for side in ("pytorch", "engine"))  # type: ignore[return-value]
+
+
+def _sentences(report: dict[str, Any]) -> list[str]:
+    lines = []
+    task = report["verification"]["task"]
+    if task:
+        before, after = task["before"], task["after"]
+        lines.append(f"{task['metric']} on {task['samples']} samples: {before:.4f} -> {after:.4f}")
+    if not report["verification"]["real_inputs"]:
+        lines.append("[yellow]verified on synthetic inputs: declare [data] evaluation[/yellow]")
+    measured = report["measurement"]["end_to_end"]
+    if measured:
+        ratio = measured["speedup"]
+        lines.append(
+            f"{ratio['value']:.2f}x PyTorch eager ({ratio['low']:.2f} to {ratio['high']:.2f}, 95%)"
+        )
+        lines += [f"[yellow]{reason}[/yellow]" for reason in report["measurement"]["dirty"]]
+    lines.append(f"bundle: {report['bundle']}  (open report.html)")
+    return lines

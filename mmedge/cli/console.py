@@ -1,0 +1,56 @@
+"""What commands share: JSON or a table on stdout, one moving line of progress on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+
+
+def emit(facts: Any, *, as_json: bool, render: Callable[[Any], RenderableType]) -> None:
+    """Print `facts` as JSON, or what `render` makes of them."""
+    import msgspec
+
+    from mmedge.artifact import as_plain
+
+    plain = msgspec.to_builtins(facts, enc_hook=as_plain)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(plain, indent=1, allow_nan=False))
+        return
+    from rich.console import Console
+
+    Console().print(render(plain))
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows what is being done now."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda line: None
+    elif not console.is_terminal:
+        yield lambda line: console.print(f"· {line}", highlight=False, markup=False)
+    else:
+        with console.status("starting") as status:
+            yield lambda line: status.update(line)
+
+
+def size(size_bytes: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000 or unit == "GB":
+            return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.2f} {unit}"
+        size_bytes /= 1000
+    raise AssertionError

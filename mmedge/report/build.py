@@ -1,0 +1,81 @@
+"""report.json: everything a compile did, as plain data."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mmedge.artifact import Artifact, as_plain
+from mmedge.project import Project
+from mmedge.targets import Target
+
+SCHEMA = 1
+
+
+def build_report(
+    artifact: Artifact, project: Project, target: Target, timeline: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """The content of report.json.
+
+    timeline: stage, seconds, whether it came from the cache; in order.
+    """
+    records = artifact.records
+    report = {
+        "schema": SCHEMA,
+        "name": artifact.provenance.name,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "target": target,
+        "provenance": artifact.provenance,
+        "checkpoint": {"file": project.file.model.weights, **records["load"]},
+        "recipe": project.file.recipe.get("name", "single_graph"),
+        "inputs": artifact.wired.inputs,
+        "outputs": artifact.wired.outputs,
+        "axes": artifact.wired.axes,
+        "generation": artifact.wired.generation,
+        "components": [_component(artifact, name) for name in artifact.engines],
+        "unused_layers": artifact.layers.get("", ()),
+        "verification": records["verify"],
+        "measurement": records["measure"],
+        "stages": timeline,
+        "refused": _refused(artifact),
+    }
+    plain: dict[str, Any] = msgspec.to_builtins(report, enc_hook=as_plain)
+    return plain
+
+
+def _component(artifact: Artifact, name: str) -> dict[str, Any]:
+    spec = artifact.wired.component(name)
+    engine = artifact.engines[name]
+    records = artifact.records
+    return {
+        "name": name,
+        "modality": spec.modality,
+        "inputs": spec.inputs,
+        "outputs": spec.outputs,
+        "bindings": spec.bindings,
+        "engine": {
+            "kind": engine.kind,
+            "file": f"engines/{Path(engine.path).name}",
+            "precision": engine.precision,
+            "size_bytes": engine.size_bytes,
+            "built_with": engine.built_with,
+        },
+        "export": records["export"][name],
+        "rewrite": records["rewrite"][name],
+        "layers": artifact.layers.get(name, ()),
+    }
+
+
+def _refused(artifact: Artifact) -> list[dict[str, str]]:
+    """What was asked for or possible, and not done, with the reason."""
+    refused = []
+    dropped = set(artifact.graphs) - set(artifact.engines)
+    for name in sorted(dropped):
+        why = "no output of the model depends on it"
+        refused.append({"what": f"component {name}", "why": why})
+    for layer in artifact.layers.get("", ()):
+        refused.append({"what": f"layer {layer.module}", "why": layer.why})
+    return refused
