@@ -85,7 +85,7 @@ def read_wav(path: Path) -> tuple[Array, int]:
         with wave.open(str(path), "rb") as file:
             channels, width, rate, frames = file.getparams()[:4]
             data = file.readframes(frames)
-    except (OSError, EOFError, ValueError, wave.Error) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, wave.Error) as error:
         raise InputError(
             f"{path} cannot be read as a sound",
             found=f"{type(error).__name__}: {error}",
