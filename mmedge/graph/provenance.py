@@ -18,6 +18,7 @@ from mmedge.errors import GraphError
 MODULE_PATH = "mmedge.module"
 
 _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+_RULE_NAME = "pkg.onnxscript.rewriter.rule_name"
 # torch.export gives nodes that it invents (sym_size, ...) a module stack of this one name.
 _SYNTHETIC = "_empty_nn_module_stack"
 # torch.export writes the second call of one module as `layer@1`.
@@ -108,14 +109,29 @@ def common_ancestor(paths: Iterable[str]) -> str:
 
 
 def _path_from_scopes(node: ir.Node, prefix: str) -> str | None:
+    path = _scope_of_fused_weight(node) or _innermost_scope(node)
+    if path is None or not prefix:
+        return path
+    return path[len(prefix) :] if path.startswith(prefix) else ""
+
+
+def _innermost_scope(node: ir.Node) -> str | None:
     scopes = ast.literal_eval(node.metadata_props.get(_NAME_SCOPES, "[]"))
     # The last scope is the op's own name.
     if len(scopes) < 2 or scopes[0].startswith(_SYNTHETIC):
         return None
-    path = _CALL_INDEX.sub("", scopes[-2])
-    if not prefix:
-        return path
-    return path[len(prefix) :] if path.startswith(prefix) else ""
+    return _CALL_INDEX.sub("", scopes[-2])
+
+
+def _scope_of_fused_weight(node: ir.Node) -> str | None:
+    """The module of a Conv or Gemm that took in a BatchNorm.
+
+    torch's exporter gives it the BatchNorm's scopes; its weight keeps its own name.
+    """
+    if "FuseBatchNorm" not in node.metadata_props.get(_RULE_NAME, "") or len(node.inputs) < 2:
+        return None
+    weight = node.inputs[1]
+    return str(weight.name).rpartition(".")[0] if weight is not None else None
 
 
 def _fill(nodes: Iterable[ir.Node], candidates: Callable[[ir.Node], list[str]]) -> None:

@@ -4,7 +4,7 @@ from mmedge.graph.passes import DropUnusedInputs
 def test_what_nothing_uses_goes_and_the_record_says_what(run, ops):
     text = """(float[n] a, float[n] x, float[m] b) => (float[n] y)
         <float[2] w = {1, 2}> { dead = Add(b, w) y = Neg(x) }"""
-    model, record = run(text, DropUnusedInputs())
+    model, record = run(text, DropUnusedInputs(), m=2)
     assert [value.name for value in model.graph.inputs] == ["x"]
     assert ops(model) == ["Neg"]
     assert not model.graph.initializers
@@ -17,7 +17,8 @@ def test_what_nothing_uses_goes_and_the_record_says_what(run, ops):
 
 
 def test_the_order_of_the_others_stays(run):
-    text = "(float[n] c, float[n] unused, float[n] a, float[n] b) => (y) { s = Add(a, b) y = Sub(s, c) }"
+    text = """(float[n] c, float[n] unused, float[n] a, float[n] b) => (y) {
+        s = Add(a, b) y = Sub(s, c) }"""
     model, _ = run(text, DropUnusedInputs())
     assert [value.name for value in model.graph.inputs] == ["c", "a", "b"]
 

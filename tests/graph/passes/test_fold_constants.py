@@ -23,7 +23,8 @@ def test_the_shape_of_static_axes_is_a_constant(run, ops):
 
 
 def test_the_shape_of_a_dynamic_axis_stays(run, ops):
-    text = "(float[n, 4] x) => (y) { s = Shape<start = 0, end = 1>(x) d = Cast<to = 1>(s) y = Mul(x, d) }"
+    text = """(float[n, 4] x) => (y) {
+        s = Shape<start = 0, end = 1>(x) d = Cast<to = 1>(s) y = Mul(x, d) }"""
     model, record = run(text, FoldConstants())
     assert ops(model) == ["Shape", "Cast", "Mul"]
     assert not record.changed
@@ -71,8 +72,8 @@ def test_the_transpose_of_a_weight_of_its_own_folds(run, ops):
 
 
 def test_a_cast_to_a_wider_type_is_not_stored(run, ops):
-    half = f"(float[20] x) => (y) <float16[20, 20] w = {{{BIG}}}>"
-    text = f"{half} {{ c = Cast<to = 1>(w) y = Add(x, c) }}"
+    text = f"""(float[20] x) => (y) <float16[40, 20] w = {{{BIG}, {BIG}}}> {{
+        c = Cast<to = 1>(w) y = Add(x, c) }}"""
     assert ops(run(text, FoldConstants())[0]) == ["Cast", "Add"]
 
 

@@ -39,10 +39,10 @@ def test_a_whole_shape_is_rebuilt_from_names_and_numbers(run):
 
 
 def test_a_read_in_a_subgraph_is_rebound(run):
-    text = f"""(bool c, float[batch, 5, 8] v, float[7, batch] x) => (y) {{
-        k = If(c) <then_branch = t () => (p) {{ p = Shape<start = 0, end = 1>(v) }},
-                   else_branch = e () => (q) {{ q = Shape<start = 1, end = 2>(x) }}>
-        f = Cast<to = 1>(k) y = Mul(x, f) }}"""
+    text = """(bool c, float[batch, 5, 8] v, float[7, batch] x) => (y) {
+        k = If(c) <then_branch = t () => (p) { p = Shape<start = 0, end = 1>(v) },
+                   else_branch = e () => (q) { q = Shape<start = 1, end = 2>(x) }>
+        f = Cast<to = 1>(k) y = Mul(x, f) }"""
     model, record = run(text, RebindAxisSources(), batch=4)
     assert not model.graph.inputs[1].uses()
     assert record.changed

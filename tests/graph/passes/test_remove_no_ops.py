@@ -8,8 +8,8 @@ IN = "(float[n, 4] x) => (float[n, 4] y)"
 NO_OPS = {
     "identity": "b = Identity(a)",
     "dropout": "b = Dropout(a)",
-    "dropout with training off": "r = Constant<value = float {0.5}>() f = Constant<value = bool {0}>()"
-    " b = Dropout(a, r, f)",
+    "dropout with training off": "r = Constant<value = float {0.5}>()"
+    " f = Constant<value = bool {0}>() b = Dropout(a, r, f)",
     "cast": "b = Cast<to = 1>(a)",
     "cast like": "b = CastLike(a, x)",
     "transpose": "b = Transpose<perm = [0, 1]>(a)",
@@ -24,8 +24,8 @@ NO_OPS = {
     "add": "c = Constant<value = float[1, 1] {0}>() b = Add(a, c)",
     "sub": "c = Constant<value = float {0}>() b = Sub(a, c)",
     "div": "c = Constant<value = float {1}>() b = Div(a, c)",
-    "slice to the end": "z = Constant<value_ints = [0]>() e = Constant<value_ints = [9223372036854775807]>()"
-    " b = Slice(a, z, e)",
+    "slice to the end": "z = Constant<value_ints = [0]>()"
+    " e = Constant<value_ints = [9223372036854775807]>() b = Slice(a, z, e)",
     "slice past a known end": "z = Constant<value_ints = [0]>() e = Constant<value_ints = [7]>()"
     " i = Constant<value_ints = [-1]>() b = Slice(a, z, e, i)",
     "transposes": "t = Transpose<perm = [1, 0]>(a) b = Transpose<perm = [1, 0]>(t)",
@@ -49,7 +49,8 @@ NOT_NO_OPS = {
     ),
     "slice backwards": (
         "z = Constant<value_ints = [0]>() e = Constant<value_ints = [9]>()"
-        " i = Constant<value_ints = [1]>() s = Constant<value_ints = [2]>() b = Slice(a, z, e, i, s)",
+        " i = Constant<value_ints = [1]>() s = Constant<value_ints = [2]>()"
+        " b = Slice(a, z, e, i, s)",
         "Slice",
     ),
     "reshape to an unknown size": (
