@@ -1,0 +1,140 @@
+"""Targets: the machines an engine is built for. A target is data, a TOML file; no code knows one.
+
+Looked for in this order, the first file called NAME.toml wins: directories given by the caller,
+the user's own (`$XDG_CONFIG_HOME/mmedge/targets`, else `~/.config/mmedge/targets`), and those that
+ship with mmedge. A path to a .toml file works in place of a name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from mmedge.errors import ProjectError
+from mmedge.resources import data_dir
+from mmedge.strict import decode, nearest, read_toml
+
+# fp32 is float32 arithmetic throughout; the others name the narrowest format of weights.
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8", "fp8", "int4", "fp4")
+# The oldest and newest opset that the graph passes read and write.
+OPSETS = range(17, 27)
+
+
+class Threads(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many CPU threads an engine may use.
+
+    intra_op: threads within an operator; 0 is every core the process may run on.
+    inter_op: operators at a time.
+    """
+
+    intra_op: int = 0
+    inter_op: int = 1
+
+
+class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One figure about a device, where it is from, and how far to trust it (0-1)."""
+
+    value: int | float | str
+    source: str
+    confidence: float = 1.0
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A machine to build for.
+
+    backend: the name under which the backend that builds its engines is registered.
+    providers: ONNX Runtime execution providers, the preferred first; empty for other backends.
+    opset: version of the ai.onnx operator set that graphs for it are written in.
+    precisions: number formats it runs natively.
+    facts: what is known of the device, each figure with its source ("memory_bytes", ...).
+    """
+
+    name: str
+    title: str
+    backend: str
+    opset: int
+    precisions: tuple[str, ...]
+    description: str = ""
+    providers: tuple[str, ...] = ()
+    threads: Threads = Threads()
+    facts: dict[str, Fact] = {}
+
+
+def load_target(name: str, *, search: Sequence[Path] = ()) -> Target:
+    """The target called `name`, or of the .toml file at that path.
+
+    Raises ProjectError for an unknown name (naming the nearest), an unknown key, a wrong value.
+    """
+    if name.endswith(".toml"):
+        return _read(Path(name).expanduser())
+    files = _target_files(search)
+    if name not in files:
+        raise ProjectError(
+            f"there is no target {name!r}",
+            where=", ".join(map(str, _directories(search))),
+            hint=nearest(name, list(files)) if files else "no targets are installed: reinstall",
+        )
+    return _read(files[name])
+
+
+def list_targets(*, search: Sequence[Path] = ()) -> list[Target]:
+    """Every target there is, by name. Raises ProjectError if one of the files is wrong."""
+    return [_read(path) for _, path in sorted(_target_files(search).items())]
+
+
+def _directories(search: Sequence[Path]) -> list[Path]:
+    # The XDG base directory specification: an empty or relative value counts as not set.
+    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    config = configured if configured.is_absolute() else Path.home() / ".config"
+    return [*search, config / "mmedge" / "targets", data_dir("profiles/targets")]
+
+
+def _target_files(search: Sequence[Path]) -> dict[str, Path]:
+    """Target name -> its file, the first directory's where several have it."""
+    files: dict[str, Path] = {}
+    for directory in _directories(search):
+        for path in sorted(directory.glob("*.toml")):
+            files.setdefault(path.stem, path)
+    return files
+
+
+def _read(path: Path) -> Target:
+    target = decode(read_toml(path), Target, where=path)
+    if target.name != path.stem:
+        raise ProjectError(
+            "a target's name is its file's name",
+            found=target.name,
+            expected=path.stem,
+            where=path,
+            hint=f'write name = "{path.stem}", or rename the file to {target.name}.toml',
+        )
+    _check(target, path)
+    return target
+
+
+def _check(target: Target, path: Path) -> None:
+    for precision in target.precisions:
+        if precision not in PRECISIONS:
+            raise ProjectError(
+                "unknown precision",
+                found=precision,
+                where=path,
+                hint=nearest(precision, list(PRECISIONS)),
+            )
+    if target.opset not in OPSETS:
+        raise ProjectError(
+            "opset outside the range that mmedge writes",
+            found=target.opset,
+            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+            where=path,
+        )
+    if target.threads.intra_op < 0 or target.threads.inter_op < 1:
+        raise ProjectError(
+            "impossible number of threads",
+            found=f"intra_op = {target.threads.intra_op}, inter_op = {target.threads.inter_op}",
+            expected="intra_op of at least 0 (0 is every core), inter_op of at least 1",
+            where=path,
+        )
