@@ -24,17 +24,20 @@ from mmedge.checkpoint.load import checkpoint_hash, load_model
 from mmedge.checkpoint.stages import Load
 from mmedge.config import CompileConfig, merge
 from mmedge.data.samples import load_samples
+from mmedge.errors import CheckpointError
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.optional import require
+from mmedge.profiling.bundle import measure_bundle
 from mmedge.profiling.stages import Measure
 from mmedge.project import Project, load_project
 from mmedge.report.build import build_report
 from mmedge.report.html import render_html
-from mmedge.runtime.manifest import MANIFEST, Manifest
+from mmedge.runtime.bundle import load
+from mmedge.runtime.manifest import MANIFEST, Manifest, read_manifest
 from mmedge.stage import Stage, Workspace
 from mmedge.storage import check_replaceable, exclusive
 from mmedge.targets import Target, load_target
-from mmedge.verify.stages import Verify
+from mmedge.verify.stages import Verify, check_against
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +52,10 @@ STAGES: tuple[Stage, ...] = (
 )
 
 Progress = Callable[[str], None]
+
+
+def _silent(_line: str) -> None:
+    """The progress of whoever does not want any."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def compile_project(
     target: str = "cpu",
     cache: Path | None = None,
     use_cache: bool = True,
-    progress: Progress = lambda line: None,
+    progress: Progress = _silent,
     **settings: Any,
 ) -> Compiled:
     """Compile the model project at `path` for `target` and write the bundle to `output`.
@@ -80,7 +87,6 @@ def compile_project(
     device = load_target(target)
     destination = Path(output).resolve()
     check_replaceable(destination, marker=MANIFEST)
-    _set_threads(config.threads)
     with exclusive(destination):
         workspace = _workspace(project, config, device, progress)
         store = StageCache(cache or default_cache_directory())
@@ -101,25 +107,25 @@ def run_stages(
         settings = {name: getattr(workspace.config, name) for name in stage.config_keys}
         key = key_of(key, stage.name, settings, workspace.target)
         start = time.perf_counter()
-        found = store.load(key) if use_cache else None
-        if found is None:
-            workspace.progress(stage.name)
-            found = store.make(key, _runner(stage, artifact, workspace))
-        seconds, cached = time.perf_counter() - start, found is not None and start == 0
-        timeline.append({"stage": stage.name, "seconds": seconds, "cached": cached})
-        artifact = found
+        cached = store.load(key) if use_cache else None
+        artifact = cached or store.make(key, _runner(stage, artifact, workspace))
+        seconds = time.perf_counter() - start
+        timeline.append({"stage": stage.name, "seconds": seconds, "cached": cached is not None})
     return artifact, timeline
 
 
 def make_model(project: Project, config: CompileConfig) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """The user's model and the record of how it was loaded."""
+    """The user's model and the record of how it was loaded.
+
+    PyTorch gets as many threads as the engine will, for fair comparisons.
+    """
+    torch = require("torch")
+    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
     loaded = load_model(project, trust_pickle=config.trust_pickle)
     return loaded.model, msgspec.to_builtins(loaded.record)
 
 
-def _runner(
-    stage: Stage, artifact: Artifact, workspace: Workspace
-) -> Callable[[Path], Artifact]:
+def _runner(stage: Stage, artifact: Artifact, workspace: Workspace) -> Callable[[Path], Artifact]:
     def run(directory: Path) -> Artifact:
         missing = [name for name in stage.requires if name not in artifact.records]
         if missing:
@@ -158,9 +164,3 @@ def _first(workspace: Workspace) -> Artifact:
             versions=tool_versions(),
         )
     )
-
-
-def _set_threads(threads: int | None) -> None:
-    """PyTorch gets as many threads as the engine."""
-    torch = require("torch")
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))

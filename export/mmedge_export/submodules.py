@@ -70,6 +70,10 @@ class Cut:
             )
 
 
+class _Reached(Exception):  # noqa: N818 - it is control flow, not an error
+    """Forward has come to the submodule that a slice ends with."""
+
+
 class ForwardSlice(torch.nn.Module):
     """A slice of the user's forward.
 
@@ -107,8 +111,10 @@ class ForwardSlice(torch.nn.Module):
                 stack.enter_context(_answered(self.model, cut, values))
             if self.until is not None:
                 stack.enter_context(_recorded(self.model, self.until, reached))
-            # Forward always runs to its end: leaving it by an exception would upset the tracer.
-            result = self.model(**arguments)
+            try:
+                result = self.model(**arguments)
+            except _Reached:
+                result = None
         if self.until is None:
             return named_outputs(result)
         if len(reached) != 1:
@@ -216,13 +222,16 @@ def _answered(model: torch.nn.Module, cut: Cut, values: tuple[torch.Tensor, ...]
 
 @contextmanager
 def _recorded(model: torch.nn.Module, path: str, into: list[object]) -> Iterator[None]:
-    """While active, what the submodule returns is appended to `into`."""
+    """While active, what the submodule returns is put into `into`, and forward ends there."""
     module = model.get_submodule(path)
     forward = module.forward
 
     def record(*args: object, **kwargs: object) -> object:
         into.append(forward(*args, **kwargs))
-        return into[-1]
+        if torch.compiler.is_exporting():
+            # The tracer does not survive an exception: what follows is traced, and is dead code.
+            return into[-1]
+        raise _Reached
 
     with _replaced_forward(module, record):
         yield

@@ -12,27 +12,22 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-class Share(click.ParamType):
+def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """A fraction, or a percentage with its sign: 0.005 or 0.5%."""
-
-    name = "share"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The fraction; a wrong text is a usage error."""
-        text = str(value).strip()
-        try:
-            return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            self.fail(f"{text!r} is neither a fraction nor a percentage", param, ctx)
+    if value is None:
+        return None
+    text = value.strip()
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a fraction nor a percentage") from None
 
 
 @click.command("compile")
 @click.argument("path", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), help="The bundle to write.")
 @click.option("--target", default="cpu", show_default=True, help="See `mmedge targets`.")
-@click.option("--max-drop", type=Share(), help="Largest allowed fall of the task metric: 0.5%.")
+@click.option("--max-drop", callback=_share, help="Largest allowed fall of the task metric: 0.5%.")
 @click.option("--tolerance", type=float, help="Largest allowed relative movement of an output.")
 @click.option("--opset", type=int, help="ONNX operator set; the target's by default.")
 @click.option("--threads", type=int, help="Threads for the engine and for PyTorch; all cores.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,9 @@ from mmedge.runtime.runner import Runner, open_engine
 from mmedge.strict import nearest
 from mmedge.tensors import Array
 from mmedge.wiring import Wiring
+
+
+RunComponent = Callable[[str, dict[str, Array]], dict[str, Array]]
 
 
 class Bundle:
@@ -70,9 +73,15 @@ class Bundle:
             if value is not None
         }
 
-    def run(self, tensors: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model on tensors of the declared dtypes and shapes."""
-        return execute(self.wiring, tensors, self.run_component, substitutes=self._substitutes)
+    def run(
+        self, tensors: Mapping[str, Array], *, run_component: RunComponent | None = None
+    ) -> dict[str, Array]:
+        """Run the model on tensors of the declared dtypes and shapes.
+
+        run_component: called instead of `self.run_component`, to watch what each one gets.
+        """
+        run = run_component or self.run_component
+        return execute(self.wiring, tensors, run, substitutes=self._substitutes)
 
     def run_component(self, name: str, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run one component on its own inputs."""

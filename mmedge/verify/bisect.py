@@ -95,7 +95,7 @@ def _run(
     runtime = require("onnxruntime")
     data = ir.serde.serialize_model(model).SerializeToString()
     session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    names = [value.name for value in model.graph.inputs]
+    names = [str(value.name) for value in model.graph.inputs]
     feeds = {name: np.array(inputs[name]) for name in names}
     wanted = list(dict.fromkeys(value.name for value in values.values()))
     produced = dict(zip(wanted, session.run(wanted, feeds), strict=True))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mmedge.engines import OpenArtifact
 from mmedge.errors import VerificationError
 from mmedge.recipes import ComponentModule, Split
 from mmedge.stage import Samples
@@ -20,6 +19,23 @@ if TYPE_CHECKING:
 
 BATCH = 32
 Outputs = dict[str, Array]
+
+
+class Opened(Protocol):
+    """Engines that can be run: an `OpenArtifact` or a `Bundle`."""
+
+    @property
+    def wiring(self) -> Wiring:
+        """How the engines are connected."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array], /) -> Outputs:
+        """The model's outputs."""
+        ...
+
+    def run_component(self, name: str, feeds: dict[str, Array], /) -> Outputs:
+        """One component's outputs."""
+        ...
 
 
 def batches(samples: Samples, wiring: Wiring) -> Iterator[dict[str, Array]]:
@@ -51,7 +67,7 @@ def run_reference(split: Split, inputs: Mapping[str, Array]) -> Outputs:
 
 
 def compare_end_to_end(
-    split: Split, opened: OpenArtifact, samples: Samples, *, without: frozenset[str] = frozenset()
+    split: Split, opened: Opened, samples: Samples, *, without: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Difference], Outputs, Outputs]:
     """Differences by output over all samples, and both sides' outputs, concatenated.
 
@@ -65,11 +81,11 @@ def compare_end_to_end(
         found.append(opened.run(present))
         _check_same_outputs(wanted[-1], found[-1])
     joined = _joined(wanted), _joined(found)
-    return _differences(*joined), *joined
+    return differences(*joined), *joined
 
 
 def compare_components(
-    split: Split, opened: OpenArtifact, samples: Samples, sizes: tuple[int, ...]
+    split: Split, opened: Opened, samples: Samples, sizes: tuple[int, ...]
 ) -> dict[str, dict[str, Difference]]:
     """Each engine against its torch module on the same inputs, at several batch sizes."""
     found: dict[str, dict[str, DifferenceAccumulator]] = {}
@@ -93,7 +109,7 @@ def compare_components(
 
 
 def compare_decoder(
-    split: Split, opened: OpenArtifact, inputs: Mapping[str, Array]
+    split: Split, opened: Opened, inputs: Mapping[str, Array]
 ) -> dict[str, Difference]:
     """One step of a generating decoder against its torch module, on the recipe's example."""
     import torch
@@ -109,14 +125,14 @@ def compare_decoder(
     produced = opened.run_component(
         module.name, {name: t.numpy() for name, t in feeds.items() if name in needed}
     )
-    return _differences(to_numpy(dict(zip(module.outputs, wanted, strict=True))), produced)
+    return differences(to_numpy(dict(zip(module.outputs, wanted, strict=True))), produced)
 
 
 def split_difference(split: Split, inputs: Mapping[str, Array]) -> dict[str, Difference]:
     """The components run one after the other in torch, against the user's own forward."""
     values = split.run(to_torch(inputs))
     ours = {name: values[source].numpy() for name, source in split.outputs.items()}
-    return _differences(run_reference(split, inputs), ours)
+    return differences(run_reference(split, inputs), ours)
 
 
 def module_of(split: Split, name: str) -> ComponentModule:
@@ -134,7 +150,8 @@ def _with_indicators(wiring: Wiring, inputs: dict[str, Array]) -> dict[str, Arra
     return inputs
 
 
-def _differences(wanted: Outputs, found: Outputs) -> dict[str, Difference]:
+def differences(wanted: Outputs, found: Outputs) -> dict[str, Difference]:
+    """Each output of `found` against the one of `wanted` with its name."""
     result = {}
     for name, reference in wanted.items():
         accumulator = DifferenceAccumulator()

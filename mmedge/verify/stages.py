@@ -15,6 +15,7 @@ from mmedge.stage import Samples, Workspace
 from mmedge.tensors import Array
 from mmedge.verify.bisect import Divergence, first_divergence
 from mmedge.verify.compare import (
+    Opened,
     compare_components,
     compare_decoder,
     compare_end_to_end,
@@ -38,8 +39,8 @@ class Verify:
     """Compare engines with the torch model and judge by tolerance and task metric."""
 
     name = "verify"
-    requires = ("build",)
-    config_keys = ("tolerance", "max_drop", "threads", "trust_pickle")
+    requires: tuple[str, ...] = ("build",)
+    config_keys: tuple[str, ...] = ("tolerance", "max_drop", "threads", "trust_pickle")
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with its golden inputs and outputs. Raises VerificationError."""
@@ -155,6 +156,20 @@ class Verify:
         return found
 
 
+def check_against(opened: Opened, workspace: Workspace) -> dict[str, Any]:
+    """Open engines against the model on the whole evaluation set. Raises VerificationError."""
+    samples = workspace.evaluation
+    workspace.progress(f"comparing with PyTorch on {samples.count} samples")
+    differences, wanted, found = compare_end_to_end(workspace.split, opened, samples)
+    for output, difference in differences.items():
+        exact = wanted[output].dtype.kind != "f"
+        reason = problem(difference, workspace.config.tolerance, exact=exact)
+        if reason:
+            raise _failure(f"output {output!r}", reason, workspace.config.tolerance, None)
+    task = _task(workspace, samples, wanted, found)
+    return {"samples": samples.count, "end_to_end": differences, "task": task}
+
+
 def _task(
     workspace: Workspace, samples: Samples, wanted: dict[str, Array], found: dict[str, Array]
 ) -> dict[str, Any] | None:
@@ -235,4 +250,3 @@ def _write_golden(path: Path, workspace: Workspace, samples: Samples, artifact: 
     arrays |= {f"output:{name}": array for name, array in outputs.items()}
     with path.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-

@@ -1,0 +1,23 @@
+"""`mmedge init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmedge.cli.console import as_json, emit
+
+
+@click.command("init")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it.")
+@click.option("--force", is_flag=True, help="Replace an existing project file.")
+@as_json
+def command(path: Path, output: Path | None, force: bool, as_json: bool) -> None:
+    """Write a first mmedge.toml by looking at the checkpoint at PATH."""
+    from mmedge.checkpoint.describe import write_project_file
+
+    written, text = write_project_file(path, output=output, force=force)
+    facts = {"written": str(written), "text": text}
+    emit(facts, as_json=as_json, render=lambda f: f"{f['text']}\nwritten to {f['written']}")

@@ -1,0 +1,57 @@
+"""What is installed here, and what each missing part would enable."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+from typing import Any
+
+from mmedge import __version__
+from mmedge.optional import EXTRAS
+from mmedge.recipes import available_recipes
+from mmedge.targets import list_targets
+
+# Import name -> distribution name, where they differ.
+DISTRIBUTIONS = {"PIL": "pillow", "onnx_ir": "onnx-ir"}
+
+
+def examine() -> dict[str, Any]:
+    """Libraries with versions, ONNX Runtime's providers, recipes, targets. Imports no torch."""
+    return {
+        "mmedge": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "parts": [_part(library) for library in EXTRAS],
+        "providers": _providers(),
+        "recipes": sorted(available_recipes()),
+        "targets": [target.name for target in list_targets()],
+    }
+
+
+def _part(library: str) -> dict[str, str | None]:
+    extra, enables = EXTRAS[library]
+    return {
+        "library": library,
+        "version": _version(library),
+        "enables": enables,
+        "install": f"mmedge[{extra}]",
+    }
+
+
+def _version(library: str) -> str | None:
+    if importlib.util.find_spec(library) is None:
+        return None
+    try:
+        return importlib.metadata.version(DISTRIBUTIONS.get(library, library))
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _providers() -> list[str]:
+    """What the installed ONNX Runtime can run on; a build under another name counts."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return []
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
