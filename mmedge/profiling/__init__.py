@@ -1,0 +1,1 @@
+"""Profiling: latency with intervals, memory, energy, and what disturbed the machine meanwhile."""
