@@ -37,9 +37,10 @@ def apply_state_dict(
     misshapen = _misshapen(own, state)
     _check_dtypes(own, state, where)
     check_finite(model, state, where=where)
+    aliases = _aliases(own)
+    _check_tied(aliases, state, where)
     fitting = {name: tensor for name, tensor in state.items() if name not in misshapen}
     outcome = model.load_state_dict(fitting, strict=False)
-    aliases = _aliases(own)
     missing = [
         name
         for name in outcome.missing_keys
@@ -47,7 +48,6 @@ def apply_state_dict(
     ]
     if missing or outcome.unexpected_keys or misshapen:
         raise _mismatch(missing, list(outcome.unexpected_keys), misshapen, where)
-    _check_tied(aliases, state, where)
     return _record(model, own, state)
 
 
@@ -135,12 +135,13 @@ def _aliases(own: Mapping[str, torch.Tensor]) -> dict[str, set[str]]:
 def _check_tied(
     aliases: Mapping[str, set[str]], state: Mapping[str, torch.Tensor], where: object
 ) -> None:
+    equal = require("torch").equal
     differing = [
         f"{name} and {alias}"
         for name, others in aliases.items()
         for alias in sorted(others)
         if name < alias and name in state and alias in state
-        if not bool((state[name] == state[alias]).all())
+        if not equal(state[name].to(state[alias].dtype), state[alias])
     ]
     if differing:
         raise CheckpointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mmedge.checkpoint.first_project import project_text
@@ -14,7 +15,9 @@ from mmedge.checkpoint.program_summary import program_inputs, program_tensors
 from mmedge.checkpoint.record import tensor_entries
 from mmedge.checkpoint.summary import CheckpointSummary
 from mmedge.checkpoint.weights import read_weights
-from mmedge.errors import CheckpointError
+from mmedge.errors import CheckpointError, OutputError
+from mmedge.project import PROJECT_FILE
+from mmedge.storage import explained_os_errors
 
 SUFFIXES = (".safetensors", ".pt2", ".pt", ".pth", ".ckpt", ".bin")
 
@@ -50,11 +53,36 @@ def first_project_file(path: Path) -> str:
     What is guessed is marked `# check`. Python files beside the checkpoint are parsed, never
     imported. Raises CheckpointError where there is no checkpoint or more than one.
     """
-    path = path.resolve()
-    checkpoint, directory = _locate(path)
-    summary = describe(checkpoint)
-    weights = "." if checkpoint == directory else checkpoint.name
-    return project_text(summary, directory=directory, weights=weights)
+    checkpoint, directory = _locate(path.resolve())
+    return _text(checkpoint, directory)
+
+
+def write_project_file(
+    path: Path, *, output: Path | None = None, force: bool = False
+) -> tuple[Path, str]:
+    """Write `first_project_file` and return where and what.
+
+    output: the file, or a directory for it; without it, beside the checkpoint. Raises OutputError
+    where a file is there already and `force` is not set.
+    """
+    checkpoint, directory = _locate(path.resolve())
+    target = (output or directory).resolve()
+    if target.is_dir() or target.suffix != ".toml":
+        target = target / PROJECT_FILE
+    if target.exists() and not force:
+        raise OutputError(
+            f"{target} exists", hint="--force replaces it, -o writes the new one elsewhere"
+        )
+    text = _text(checkpoint, target.parent)
+    with explained_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    return target, text
+
+
+def _text(checkpoint: Path, directory: Path) -> str:
+    weights = Path(os.path.relpath(checkpoint, directory)).as_posix()
+    return project_text(describe(checkpoint), directory=directory, weights=weights)
 
 
 def _describe_pickle(path: Path, format: Format, size_bytes: int) -> CheckpointSummary:

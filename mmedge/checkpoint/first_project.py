@@ -33,7 +33,7 @@ def project_text(summary: CheckpointSummary, *, directory: Path, weights: str) -
         "",
         *_model_table(summary, found, weights, own_model=own_model),
         *_input_tables(inputs),
-        *_recipe_table(summary),
+        *_recipe_table(summary, _in_order_of_calls(encoder_prefixes(summary), found)),
         *_axes_table(inputs, summary),
         *_data_table(),
     ]
@@ -79,11 +79,14 @@ def _inputs_of(found: tuple[Candidate, ...], summary: CheckpointSummary) -> tupl
 
 
 def _channels(summary: CheckpointSummary) -> int | None:
-    """Input channels of the first two-dimensional convolution below an image encoder."""
-    for tensor in summary.tensors:
-        if len(tensor.shape) == 4 and guess_modality(tensor.name.split(".")[0]) == "image":
-            return tensor.shape[1]
-    return None
+    """Input channels of two-dimensional convolutions below an image encoder, if image-like."""
+    found = {
+        tensor.shape[1]
+        for tensor in summary.tensors
+        if len(tensor.shape) == 4 and guess_modality(tensor.name.split(".")[0]) == "image"
+    }
+    # One channel last: every depthwise convolution has it too.
+    return next((channels for channels in (3, 4, 1) if channels in found), None)
 
 
 def _input_tables(inputs: tuple[InputGuess, ...]) -> Iterator[str]:
@@ -94,7 +97,12 @@ def _input_tables(inputs: tuple[InputGuess, ...]) -> Iterator[str]:
         yield '# shape = ["batch", 3, 224, 224]'
         yield '# dtype = "float32"'
         yield ""
+    others = [item.name for item in inputs if item.optional and item.modality == "tensor"]
+    if others:
+        yield f"# forward also takes {', '.join(others)}: declare here those that are tensors"
     for item in inputs:
+        if item.name in others:
+            continue
         check = "" if item.sure else CHECK
         yield f"[inputs.{item.name}]"
         yield f"modality = {_toml(item.modality)}{CHECK}"
@@ -107,8 +115,13 @@ def _input_tables(inputs: tuple[InputGuess, ...]) -> Iterator[str]:
         yield ""
 
 
-def _recipe_table(summary: CheckpointSummary) -> Iterator[str]:
-    encoders = encoder_prefixes(summary)
+def _in_order_of_calls(encoders: tuple[str, ...], found: tuple[Candidate, ...]) -> tuple[str, ...]:
+    """The recipe wants its components in the order forward calls them."""
+    calls = found[0].makes.calls if found and found[0].makes else ()
+    return tuple(sorted(encoders, key=lambda p: calls.index(p) if p in calls else len(calls)))
+
+
+def _recipe_table(summary: CheckpointSummary, encoders: tuple[str, ...]) -> Iterator[str]:
     yield "# Submodules by their number of values:"
     yield from (f"#   {_printable(path)}: {count}" for path, count in summary.prefixes().items())
     yield "[recipe]"
@@ -122,7 +135,8 @@ def _recipe_table(summary: CheckpointSummary) -> Iterator[str]:
 
 
 def _axes_table(inputs: tuple[InputGuess, ...], summary: CheckpointSummary) -> Iterator[str]:
-    names = dict.fromkeys(d for item in inputs for d in item.shape if isinstance(d, str))
+    used = [item for item in inputs if not (item.optional and item.modality == "tensor")]
+    names = dict.fromkeys(d for item in used for d in item.shape if isinstance(d, str))
     if not names:
         return
     yield "[axes]"

@@ -10,9 +10,9 @@ from mmedge.checkpoint.summary import InputGuess
 _RULES = (
     ("indicator", r"^has_|_present$|^is_|available"),
     ("text", r"attention_mask|token_type|position_ids"),
+    ("video", r"video"),
     ("audio", r"audio|wave|speech|sound|spectrogram|mel|input_features|input_values"),
     ("image", r"image|pixel|img|photo|picture|vision|rgb|frame"),
-    ("video", r"video|clip"),
     ("text", r"text|token|input_ids|question|sentence|caption|prompt|query|words|ids$|mask$"),
 )
 IMAGE_PIXELS = 224

@@ -22,7 +22,7 @@ from mmedge.optional import require
 
 MODEL = "models/model.json"
 # torch/csrc: `torch.ops.load_library` and `import_module` are functions, not operators.
-_OPERATOR = re.compile(
+OPERATOR = re.compile(
     r"torch\.ops\.(?!load_library|import_module)[a-z]\w*"
     r"(\.([A-Za-z]\w*|_[a-z]\w*|__i?(and|or|xor|lshift|rshift)__)){1,2}"
     r"|torch\.(_?sym_\w+)"
@@ -66,7 +66,11 @@ def _foreign_members(path: Path) -> Iterator[str]:
     """Members that are native code, or pickles of anything but tensors."""
     torch = require("torch")
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
+        names = archive.namelist()
+        if len(set(names)) != len(names) or len({PurePosixPath(n).parts[0] for n in names}) > 1:
+            # Two readers would see two different programs in it.
+            yield "the archive holds two members of one name, or two archives"
+        for name in names:
             member = "/".join(PurePosixPath(name).parts[1:])
             if member.startswith("data/aotinductor"):
                 yield f"{member}: compiled code"
@@ -94,7 +98,7 @@ def _is_pickle(archive: zipfile.ZipFile, name: str) -> bool:
 def _foreign_code(program: Any) -> Iterator[str]:
     """Strings of the program that torch would evaluate, look up or paste into generated code."""
     for expression in [*(program.get("guards_code") or []), *program["range_constraints"]]:
-        if not _is_arithmetic(expression):
+        if not is_arithmetic(expression):
             yield f"guard: {expression[:200]}"
     for record in _records(program):
         for key, value in record.items():
@@ -105,9 +109,9 @@ def _foreign_code(program: Any) -> Iterator[str]:
 def _rule(key: str, record: dict[str, Any]) -> Callable[[str], object] | None:
     """What a string under `key` must satisfy; None where torch treats it as text."""
     if key == "expr_str":
-        return _is_arithmetic
+        return is_arithmetic
     if key == "target" and "inputs" in record:
-        return _OPERATOR.fullmatch
+        return OPERATOR.fullmatch
     if key in {"in_spec", "out_spec"}:
         return _is_structure
     return _NAME.fullmatch if key == "name" or key.endswith("_name") else None
@@ -128,7 +132,7 @@ def _records(value: Any) -> Iterator[dict[str, Any]]:
             yield from _records(child)
 
 
-def _is_arithmetic(expression: str) -> bool:
+def is_arithmetic(expression: str) -> bool:
     """Whether the Python expression is arithmetic on sizes of inputs, and nothing else."""
     try:
         tree = ast.parse(expression, mode="eval")

@@ -17,7 +17,8 @@ SCALAR_TYPES = {
     1: ("uint8", 1), 2: ("int8", 1), 3: ("int16", 2), 4: ("int32", 4), 5: ("int64", 8),
     6: ("float16", 2), 7: ("float32", 4), 8: ("float64", 8), 12: ("bool", 1), 13: ("bfloat16", 2),
 }  # fmt: skip
-AXIS_NAMES = {0: "batch"}
+# The usual meaning of an axis: (modality or "", position) -> name.
+AXIS_NAMES = {("", 0): "batch", ("text", 1): "length"}
 
 
 def program_tensors(path: Path) -> tuple[TensorEntry, ...]:
@@ -59,17 +60,19 @@ def _entry(name: str, meta: dict[str, Any]) -> TensorEntry:
 
 def _input(name: str, meta: dict[str, Any], symbols: dict[str, str]) -> InputGuess:
     dtype, _ = SCALAR_TYPES[meta["dtype"]]
-    shape = tuple(_dim(name, i, size, symbols) for i, size in enumerate(meta["sizes"]))
     modality = guess_modality(name, dtype=dtype)
+    shape = tuple(_dim(name, modality, i, size, symbols) for i, size in enumerate(meta["sizes"]))
     return InputGuess(name, modality, dtype, shape, sure=True)
 
 
-def _dim(name: str, position: int, size: dict[str, Any], symbols: dict[str, str]) -> int | str:
+def _dim(
+    name: str, modality: str, position: int, size: dict[str, Any], symbols: dict[str, str]
+) -> int | str:
     """A static size, or an axis name that is the same wherever the symbol is."""
     if "as_int" in size:
         return int(size["as_int"])
     symbol = str(size["as_expr"]["expr_str"])
-    proposed = AXIS_NAMES.get(position, f"{name}_{position}")
+    proposed = AXIS_NAMES.get((modality if position else "", position), f"{name}_{position}")
     if proposed in symbols.values():
         proposed = f"{name}_{position}"
     return symbols.setdefault(symbol, proposed)

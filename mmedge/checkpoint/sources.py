@@ -21,13 +21,17 @@ class Argument:
 
 @dataclass(frozen=True)
 class ModelClass:
-    """A class that derives from torch.nn.Module: its attributes, constructor and forward."""
+    """A class that derives from torch.nn.Module: its attributes, constructor and forward.
+
+    calls: attributes that forward calls, in the order their calls return.
+    """
 
     file: str
     name: str
     attributes: frozenset[str]
     constructor: tuple[Argument, ...]
     forward: tuple[Argument, ...]
+    calls: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,20 @@ def _model_class(stem: str, node: ast.ClassDef) -> ModelClass:
         attributes=frozenset(attributes),
         constructor=_arguments(initializer)[1:] if initializer else (),
         forward=_arguments(forward)[1:] if forward else (),
+        calls=_calls(forward) if forward else (),
     )
+
+
+def _calls(function: ast.FunctionDef) -> tuple[str, ...]:
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    # An inner call ends before the outer one does.
+    calls.sort(key=lambda call: (call.end_lineno or 0, call.end_col_offset or 0))
+    own = [
+        call.func.attr
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and _last_name(call.func.value) == "self"
+    ]
+    return tuple(dict.fromkeys(own))
 
 
 def _factories(trees: dict[str, ast.Module], classes: dict[str, ModelClass]) -> Iterator[Candidate]:
