@@ -28,8 +28,12 @@ Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 class ComponentModule:
     """One future graph: a module called with the sources of `bindings`, in that order.
 
-    module: `forward(*tensors)` returns a tensor or a tuple of tensors named by `outputs`.
-    bindings: argument name -> source.
+    module: `forward(*tensors)` returns a tensor or a tuple of tensors named by `outputs`. The
+        decoder of a generating model is called with more: the sources of `bindings`, then the
+        token input, then the cache inputs in the order of `Generation.cache`. Its outputs are
+        the logits, and then the present of each cache input in that order.
+    bindings: argument name -> source. The token and cache inputs of a decoder are not in it:
+        the generation loop makes them.
     prefix: what the module's own wrapper puts before the user's module paths ("model.").
     """
 
@@ -49,7 +53,10 @@ class Split:
         input is absent from the mapping. Verification compares everything with this.
     decoder_inputs: for a generating model, the specs of the token input and every cache input,
         with their dynamic axes named.
-    decoder_examples: for a generating model, an example of the token and every cache input.
+    decoder_examples: for a generating model, an example of the token and every cache input, in
+        mid-sequence: contiguous, no size 0 or 1, no two dynamic axes of the same size.
+    outputs: of a generating model, {"tokens": "<decoder>.tokens"}, which the loop makes: int64
+        [batch, length], without the start tokens, with the end token, padded after it.
     """
 
     components: tuple[ComponentModule, ...]
