@@ -40,20 +40,21 @@ class FoldConstants(GraphPass):
     2. Random operators, QuantizeLinear and DequantizeLinear are kept.
     3. Values that are graph outputs stay computed by a node.
 
-    The work is onnxscript's FoldConstantsPass; the bound is ours.
+    The work is onnxscript's fold_constants; the bound is ours.
     """
 
     def call(self, model: ir.Model) -> Outcome:
         """Fold in place. Not idempotent in one step: a fold may enable another."""
-        from onnxscript.optimizer import _constant_folding as onnxscript_folding
+        from onnxscript.optimizer import fold_constants
 
         before, bytes_before = count_nodes(model), initializer_bytes(model)
-        modified = onnxscript_folding.FoldConstantsPass(
-            shape_inference=True,
-            input_size_limit=onnxscript_folding.DEFAULT_CONSTANT_FOLD_INPUT_SIZE_LIMIT,
+        modified = fold_constants(
+            model,
+            onnx_shape_inference=True,
+            # The bound is _within_budget's, in bytes, not onnxscript's in elements.
             output_size_limit=2**62,
             should_fold=_within_budget,
-        )(model).modified
+        ).modified
         modified = RemoveUnusedNodesPass()(model).modified or modified
         if not modified:
             return Outcome(model, False)

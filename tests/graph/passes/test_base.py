@@ -171,3 +171,14 @@ def test_a_new_node_takes_the_path_of_what_it_replaces(parse):
     paths = {node.op_type: module_path(node) for node in model.graph}
     assert paths["Abs"] == "encoder.neg"
     assert paths["Mul"] == "encoder.exp"
+
+
+def test_a_model_too_large_for_one_proto_runs_from_a_file(parse, monkeypatch):
+    text = "(float[n, 64] x) => (float[n, 64] y) <float[64] w = {SIXTY_FOUR}> { y = Add(x, w) }"
+    model = parse(text.replace("SIXTY_FOUR", ", ".join("1" * 64)))
+    monkeypatch.setattr("mmedge.graph.passes.check._MAX_PROTO_BYTES", 100)
+    feeds = {"x": np.zeros((2, 64), np.float32)}
+    for _ in range(2):
+        model, (record,) = run_passes(model, [Broken(lambda m: None)], feeds=feeds)
+        assert record.max_abs_difference == 0
+    np.testing.assert_array_equal(model.graph.initializers["w"].const_value.numpy(), np.ones(64))
