@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmedge_export.replaced_forward import replaced_forward
+
 Pair: TypeAlias = tuple[Tensor, Tensor]
 
 
@@ -133,20 +135,6 @@ def cross_keys_values(decoder: nn.TransformerDecoder, memory: Tensor) -> list[Te
         with replaced_forward(attention, keys_values):
             found += attention(memory)
     return found
-
-
-@contextmanager
-def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """While active, calling `module` calls `forward` with the same arguments."""
-    shadowed = module.__dict__.get("forward")
-    module.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        # An instance attribute shadows the class's method; removing it restores the method.
-        del module.__dict__["forward"]
-        if shadowed is not None:
-            module.__dict__["forward"] = shadowed
 
 
 def _self_attention(

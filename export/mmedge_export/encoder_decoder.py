@@ -19,6 +19,7 @@ the model is checked on the example, not believed.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -36,7 +37,6 @@ from mmedge_export.encoder_decoder_checks import (
     check_inputs,
     check_options,
     check_same_logits,
-    example_tokens,
 )
 from mmedge_export.greedy import greedy
 from mmedge_export.memory_encoder import MemoryEncoder
@@ -171,7 +171,11 @@ def _example_step(
     """
     batch, _, memory, _ = known[0].shape
     length, past = [size for size in range(2, 6) if size not in (batch, memory)][:2]
-    tokens = example_tokens(whole.model, decoder.paths, batch=batch, length=past + length)
+    embedding = attrgetter(decoder.paths.token_embedding)(whole.model)
+    vocabulary = getattr(embedding, "num_embeddings", 2)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(vocabulary, (batch, past + length), generator=generator)
+    tokens = tokens.to(known[0].device)
     empty = [known[0][:, :, :0]] * len(whole.generation.cache)
     with torch.no_grad():
         before, *cache = decoder(*known, tokens[:, :past], *empty)

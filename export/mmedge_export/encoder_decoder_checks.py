@@ -162,15 +162,6 @@ def _check_positions(table: nn.Module | Tensor, options: Options) -> None:
         )
 
 
-def example_tokens(model: nn.Module, paths: DecoderPaths, *, batch: int, length: int) -> Tensor:
-    """Tokens to compare logits on, int64 [batch, length]: random, the same each time."""
-    embedding = attrgetter(paths.token_embedding)(model)
-    vocabulary = getattr(embedding, "num_embeddings", 2)
-    generator = torch.Generator().manual_seed(0)
-    device = next(model.parameters()).device
-    return torch.randint(vocabulary, (batch, length), generator=generator).to(device)
-
-
 def check_forward(result: object, tokens: Tensor) -> Tensor:
     """What forward returned, if it is logits for `tokens`; else ProjectError."""
     if isinstance(result, Tensor) and result.dim() == 3 and result.shape[:2] == tokens.shape:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
-from mmedge_export.cached_decoder import cross_keys_values, replaced_forward
+from mmedge_export.cached_decoder import cross_keys_values
+from mmedge_export.replaced_forward import replaced_forward
 
 
 class MemoryEncoder(nn.Module):
