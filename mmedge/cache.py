@@ -140,4 +140,3 @@ def _put_in_place(work: Path, final: Path) -> None:
     except OSError:
         if not (final / ARTIFACT).exists():
             raise
-

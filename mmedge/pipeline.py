@@ -125,6 +125,60 @@ def make_model(project: Project, config: CompileConfig) -> tuple[torch.nn.Module
     return loaded.model, msgspec.to_builtins(loaded.record)
 
 
+def verify_bundle(
+    bundle: str | Path,
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """A bundle against the PyTorch model of the project at `path`, on the evaluation set.
+
+    Raises VerificationError where they differ by more than the tolerance, and CheckpointError if
+    the bundle was compiled from another checkpoint.
+    """
+    workspace = _existing(bundle, path, threads, progress)
+    with load(bundle, threads=threads) as opened:
+        return check_against(opened, workspace)
+
+
+def profile_bundle(
+    bundle: str | Path,
+    *,
+    against: str | Path | None = None,
+    seconds: float = 10.0,
+    threads: int | None = None,
+    progress: Progress = _silent,
+) -> dict[str, Any]:
+    """Latency of a bundle end to end and per component, load time and peak memory, on this machine.
+
+    against: a model project; PyTorch eager then runs alternately in the same measurement.
+    """
+    workspace = None if against is None else _existing(bundle, against, threads, progress)
+    return measure_bundle(
+        Path(bundle), workspace=workspace, seconds=seconds, threads=threads, progress=progress
+    )
+
+
+def _existing(
+    bundle: str | Path, path: str | Path, threads: int | None, progress: Progress
+) -> Workspace:
+    """The live model that `bundle` was compiled from; CheckpointError if it is another."""
+    manifest = read_manifest(Path(bundle))
+    project = load_project(Path(path))
+    found = checkpoint_hash(project)
+    if found != manifest.checkpoint_sha256:
+        raise CheckpointError(
+            f"{bundle} was not compiled from the checkpoint of {path}",
+            found=f"sha256 {found}",
+            expected=f"sha256 {manifest.checkpoint_sha256}",
+            hint="compile it again, or name the project it came from",
+        )
+    settings = {"threads": threads}
+    config = merge(project.file.compile, settings, where=project.directory)
+    return _workspace(project, config, load_target(manifest.target), progress)
+
+
 def _runner(stage: Stage, artifact: Artifact, workspace: Workspace) -> Callable[[Path], Artifact]:
     def run(directory: Path) -> Artifact:
         missing = [name for name in stage.requires if name not in artifact.records]

@@ -106,22 +106,26 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if component.name in seen:
                 raise ProjectError(f"two components are called {component.name!r}")
             seen.add(component.name)
-            own_cache = set(self.generation.cache) if self._decodes(component) else set()
+            fed = self._fed_by_generation(component)
             for tensor in component.inputs:
-                self._check_bound(component, tensor, known, own_cache)
+                self._check_bound(component, tensor, known, fed)
             known |= {f"{component.name}.{out.name}" for out in component.outputs}
+        if self.generation is not None:
+            known.add(f"{self.generation.decoder}.tokens")
         for output, source in self.outputs.items():
-            if source not in known and self.generation is None:
+            if source not in known:
                 raise ProjectError(f"output {output!r} is wired to {source!r}, which nothing makes")
 
-    def _decodes(self, component: ComponentSpec) -> bool:
-        return self.generation is not None and self.generation.decoder == component.name
+    def _fed_by_generation(self, component: ComponentSpec) -> set[str]:
+        """Inputs that the generating loop provides: the token and the cache."""
+        if self.generation is None or self.generation.decoder != component.name:
+            return set()
+        return {self.generation.token_input, *self.generation.cache}
 
     def _check_bound(
-        self, component: ComponentSpec, tensor: TensorSpec, known: set[str], own_cache: set[str]
+        self, component: ComponentSpec, tensor: TensorSpec, known: set[str], fed: set[str]
     ) -> None:
-        generated = own_cache | ({self.generation.token_input} if self.generation else set())
-        if self._decodes(component) and tensor.name in generated:
+        if tensor.name in fed:
             return
         source = component.bindings.get(tensor.name)
         if source not in known:

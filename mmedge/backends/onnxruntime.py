@@ -27,8 +27,8 @@ class OnnxRuntimeBackend:
         runtime = require("onnxruntime", purpose=f"building {component.name!r}")
         path = directory / f"{component.name}.onnx"
         files = [graph, *graph.parent.glob(f"{graph.stem}.data")]
-        for file in files:
-            shutil.copyfile(file, directory / file.name)
+        for source in files:
+            shutil.copyfile(source, directory / source.name)
         with open_engine(self.kind, path) as runner:
             _check_interface(component, "inputs", component.inputs, runner.input_specs)
             _check_interface(component, "outputs", component.outputs, runner.output_specs)
@@ -37,7 +37,7 @@ class OnnxRuntimeBackend:
             path=str(path),
             precision="fp32",
             built_with={"onnxruntime": str(runtime.__version__)},
-            size_bytes=sum(file.stat().st_size for file in files),
+            size_bytes=sum(source.stat().st_size for source in files),
         )
         return Engine(component, file)
 

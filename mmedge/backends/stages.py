@@ -14,8 +14,8 @@ class Build:
     """Build each component's engine with the target's backend."""
 
     name = "build"
-    requires = ("rewrite",)
-    config_keys = ()
+    requires: tuple[str, ...] = ("rewrite",)
+    config_keys: tuple[str, ...] = ()
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with an engine for each component."""

@@ -32,7 +32,7 @@ def pack(
     Raises OutputError if `output` cannot be written; then nothing is left there.
     """
     with atomic_directory(output, marker=MANIFEST) as directory:
-        engines = {
+        engines: dict[str, tuple[Engine, ...]] = {
             name: (_copy_engine(name, file, directory),) for name, file in artifact.engines.items()
         }
         for name in _preprocessing_files(project):

@@ -13,8 +13,8 @@ class Load:
     """Read the checkpoint and record what was read; the model itself stays in the workspace."""
 
     name = "load"
-    requires = ()
-    config_keys = ("trust_pickle",)
+    requires: tuple[str, ...] = ()
+    config_keys: tuple[str, ...] = ("trust_pickle",)
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with the record of how the checkpoint was loaded."""

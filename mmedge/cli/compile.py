@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit, progress, quiet, size
+from mmedge.cli.console import as_json, emit, progress, quiet, size, warning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -89,20 +89,20 @@ def _pair(measured: dict[str, Any] | None) -> tuple[str, str]:
     return tuple(f"{summaries[side]['p50_ms']:.3f} ms" for side in ("pytorch", "engine"))  # type: ignore[return-value]
 
 
-def _sentences(report: dict[str, Any]) -> list[str]:
-    lines = []
+def _sentences(report: dict[str, Any]) -> list[RenderableType]:
+    lines: list[RenderableType] = []
     task = report["verification"]["task"]
     if task:
         before, after = task["before"], task["after"]
         lines.append(f"{task['metric']} on {task['samples']} samples: {before:.4f} -> {after:.4f}")
     if not report["verification"]["real_inputs"]:
-        lines.append("[yellow]verified on synthetic inputs: declare [data] evaluation[/yellow]")
+        lines.append(warning("verified on synthetic inputs only: declare [data] evaluation"))
     measured = report["measurement"]["end_to_end"]
     if measured:
         ratio = measured["speedup"]
         lines.append(
             f"{ratio['value']:.2f}x PyTorch eager ({ratio['low']:.2f} to {ratio['high']:.2f}, 95%)"
         )
-        lines += [f"[yellow]{reason}[/yellow]" for reason in report["measurement"]["dirty"]]
+        lines += [warning(reason) for reason in report["measurement"]["dirty"]]
     lines.append(f"bundle: {report['bundle']}  (open report.html)")
     return lines

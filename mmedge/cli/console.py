@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
@@ -29,7 +30,8 @@ def emit(facts: Any, *, as_json: bool, render: Callable[[Any], RenderableType]) 
         return
     from rich.console import Console
 
-    Console().print(render(plain))
+    # Brackets in what is printed are shapes and table names, never markup.
+    Console(markup=False, highlight=False).print(render(plain))
 
 
 @contextmanager
@@ -45,6 +47,20 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     else:
         with console.status("starting") as status:
             yield lambda line: status.update(line)
+
+
+def warning(text: str) -> Text:
+    """A line that asks for attention."""
+    from rich.text import Text
+
+    return Text(text, style="yellow")
+
+
+def strong(text: str) -> Text:
+    """What the user asked for."""
+    from rich.text import Text
+
+    return Text(text, style="bold")
 
 
 def size(size_bytes: float) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit
+from mmedge.cli.console import as_json, emit, warning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,7 +27,8 @@ def _table(facts: dict[str, Any]) -> RenderableType:
 
     table = Table("library", "version", "serves", title=f"mmedge {facts['mmedge']}")
     for part in facts["parts"]:
-        version = part["version"] or f"[yellow]missing: pip install '{part['install']}'[/yellow]"
+        missing = warning(f"missing: pip install '{part['install']}'")
+        version = part["version"] or missing
         table.add_row(part["library"], version, part["enables"])
     lines = [f"python {facts['python']} on {facts['platform']}"]
     lines.append(f"ONNX Runtime providers: {', '.join(facts['providers']) or 'none'}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit, progress, quiet, size
+from mmedge.cli.console import as_json, emit, progress, quiet, size, warning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -61,8 +61,8 @@ def _cells(summary: dict[str, Any]) -> tuple[str, ...]:
     return (f"{summary['p50_ms']:.3f} ms{span}", *tail, str(summary["count"]))
 
 
-def _sentences(facts: dict[str, Any]) -> list[str]:
-    lines = []
+def _sentences(facts: dict[str, Any]) -> list[RenderableType]:
+    lines: list[RenderableType] = []
     speedup = facts["end_to_end"]["speedup"]
     if speedup:
         span = f"({speedup['low']:.2f} to {speedup['high']:.2f}, 95%)"
@@ -76,4 +76,4 @@ def _sentences(facts: dict[str, Any]) -> list[str]:
         f"cold: import {cold['import_ms']:.0f} ms, load {cold['load_ms']:.0f} ms, "
         f"first run {cold['first_run_ms']:.1f} ms; peak memory of that process {memory}"
     )
-    return lines + [f"[yellow]dirty: {reason}[/yellow]" for reason in facts["dirty"]]
+    return [*lines, *[warning(f"dirty: {reason}") for reason in facts["dirty"]]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit
+from mmedge.cli.console import as_json, emit, strong
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -101,7 +101,7 @@ def _table(facts: dict[str, Any]) -> RenderableType:
         if "answers" in output:
             for answers in output["answers"]:
                 shown = ", ".join(f"{a['label']} ({a['score']:.2f})" for a in answers)
-                table.add_row(name, str(output["shape"]), f"[bold]{shown}[/bold]")
+                table.add_row(name, str(output["shape"]), strong(shown))
             continue
         values = ", ".join(f"{v:.4g}" for v in output["values"][:SHOWN_VALUES])
         more = " ..." if len(output["values"]) > SHOWN_VALUES else ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmedge.errors import ExportError
 from mmedge.graph.provenance import stamp_module_paths
+from mmedge.graph.recurrent import recurrent_shapes, translations
 from mmedge.recipes import ComponentModule
 from mmedge.tensors import Axis, TensorSpec
 
@@ -43,7 +44,7 @@ def export_component(
     if _is_variadic(component.module):
         shapes = (shapes,)  # type: ignore[assignment]
     try:
-        with _quiet():
+        with _quiet(), recurrent_shapes():
             program = torch.export.export(
                 component.module, tuple(examples), dynamic_shapes=shapes, strict=False
             )
@@ -54,6 +55,7 @@ def export_component(
                 input_names=[spec.name for spec in specs],
                 output_names=list(component.outputs),
                 dynamic_shapes=shapes,
+                custom_translation_table=translations(),
                 verbose=False,
             )
     except Exception as error:
@@ -139,7 +141,7 @@ def _explained(error: Exception, component: ComponentModule, directory: Path) ->
     return ExportError(
         what,
         found=f"{type(chain[-1]).__name__}: {_first_lines(message)}",
-        where=_user_line(chain, text, directory),
+        where=user_line(chain, text, directory),
         hint=hint,
     )
 
@@ -156,7 +158,7 @@ def _first_lines(text: str, count: int = 4) -> str:
     return "\n".join(lines[:count])
 
 
-def _user_line(chain: list[BaseException], text: str, directory: Path) -> str | None:
+def user_line(chain: Sequence[BaseException], text: str, directory: Path) -> str | None:
     """The last line of the project's own code in the traceback or in the message."""
     for link in reversed(chain):
         for frame in reversed(traceback.extract_tb(link.__traceback__)):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmedge.artifact import Artifact, replace
-from mmedge.errors import GraphError
+from mmedge.errors import GraphError, MmedgeError, ProjectError
 from mmedge.graph.boundaries import infer_boundaries
-from mmedge.graph.export import export_component
+from mmedge.graph.export import export_component, user_line
 from mmedge.graph.files import graph_specs, load_graph, save_graph, weight_bytes
 from mmedge.graph.layers import account_for_layers
 from mmedge.graph.passes import DEFAULT_PASSES, PassRecord, run_passes
 from mmedge.graph.wire import learned_substitutes, wire
-from mmedge.recipes import ComponentModule, Split
+from mmedge.recipes import ComponentModule, Split, load_recipe
 from mmedge.stage import Workspace
 from mmedge.tensors import Array, TensorSpec
 from mmedge.wiring import Wiring
@@ -31,8 +31,8 @@ class Export:
     """Split the model by its recipe and export each component to ONNX."""
 
     name = "export"
-    requires = ("load",)
-    config_keys = ("opset", "trust_pickle")
+    requires: tuple[str, ...] = ("load",)
+    config_keys: tuple[str, ...] = ("opset", "trust_pickle")
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """One graph for each component of the recipe, as torch exports it."""
@@ -75,8 +75,8 @@ class Rewrite:
     """Simplify every graph with exact passes, drop what it does not need, and wire the graphs."""
 
     name = "rewrite"
-    requires = ("export",)
-    config_keys = ("debug",)
+    requires: tuple[str, ...] = ("export",)
+    config_keys: tuple[str, ...] = ("debug",)
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The graphs after every pass of `graph/passes`, and the wiring of what is left."""
@@ -104,6 +104,27 @@ class Rewrite:
     def ensures(self, artifact: Artifact) -> None:
         """Every input of every component is bound to something that exists."""
         artifact.wired.check()
+
+
+def make_split(workspace: Workspace) -> Split:
+    """The model taken apart by the project's recipe; failures of the user's forward explained."""
+    project = workspace.project
+    options = dict(project.file.recipe)
+    name = options.pop("name", "declared" if project.file.components else "single_graph")
+    recipe, example = load_recipe(name), example_tensors(workspace)
+    try:
+        return recipe.split(workspace.model, project, options, example)
+    except MmedgeError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{k}: {str(t.dtype)[6:]}{list(t.shape)}" for k, t in example.items())
+        raise ProjectError(
+            "the model's forward failed on the declared inputs",
+            found=f"{type(error).__name__}: {error}",
+            expected=f"forward to accept {given}",
+            where=user_line([error], "", project.directory),
+            hint="correct [inputs] in mmedge.toml: names, shapes and dtypes are forward's arguments",
+        ) from error
 
 
 def example_tensors(workspace: Workspace) -> dict[str, torch.Tensor]:

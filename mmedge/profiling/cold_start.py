@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -24,7 +25,7 @@ def main() -> None:
         times.append(time.perf_counter())
         bundle.run(given)
         times.append(time.perf_counter())
-    spans = [(after - before) * 1e3 for before, after in zip(times, times[1:], strict=False)]
+    spans = [(after - before) * 1e3 for before, after in itertools.pairwise(times)]
     names = ("import_ms", "load_ms", "golden_ms", "first_run_ms", "second_run_ms")
     print(json.dumps(dict(zip(names, spans, strict=True))))
 
