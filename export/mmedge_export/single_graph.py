@@ -11,7 +11,7 @@ from mmedge.project import Project
 from mmedge.recipes import ComponentModule, Split, Tensors
 from mmedge.strict import decode
 from mmedge_export.reference import forward_arguments, output_names, whole_model
-from mmedge_export.submodules import ForwardSlice
+from mmedge_export.submodules import ForwardSlice, free_name
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,18 +31,19 @@ class SingleGraph:
         with torch.no_grad():
             produced = whole.named(*[example[name] for name in names])
         public = output_names(project, produced)
+        made = {name: free_name(name, names) for name in public.values()}
         modality = project.file.inputs[names[0]].modality if len(names) == 1 else "multimodal"
         component = ComponentModule(
             name="model",
             module=whole,
             bindings={name: name for name in names},
-            outputs=tuple(public.values()),
+            outputs=tuple(made.values()),
             modality=modality,
             prefix="model.",
         )
         return Split(
             components=(component,),
-            outputs={name: f"model.{name}" for name in public.values()},
+            outputs={name: f"model.{own}" for name, own in made.items()},
             reference=whole_model(model, project, public),
         )
 

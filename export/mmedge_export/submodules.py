@@ -15,7 +15,7 @@ submodules is in `rest`, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -47,13 +47,17 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Cut:
-    """A submodule at which forward is cut, and the structure of what it returns."""
+    """A submodule at which forward is cut, and the structure of what it returns.
 
-    def __init__(self, path: str, result: object) -> None:
+    taken: names that its outputs must not have.
+    """
+
+    def __init__(self, path: str, result: object, *, taken: Collection[str] = ()) -> None:
         self.path = path
-        leaves, self.structure = tree_flatten(result)
-        self.outputs = _leaf_names(path, len(leaves))
-        self._check(leaves)
+        self.leaves, self.structure = tree_flatten(result)
+        names = _leaf_names(path, len(self.leaves))
+        self.outputs = tuple(free_name(name, taken) for name in names)
+        self._check(self.leaves)
 
     def restore(self, tensors: tuple[torch.Tensor, ...]) -> object:
         """What the submodule returned, with `tensors` in the place of its own."""
@@ -139,21 +143,21 @@ class Submodules:
         bindings = {name: name for name in names}
         for path in results:
             piece = ForwardSlice(model, inputs=names, cuts=tuple(cuts), until=path)
-            cut = Cut(path, results[path])
-            produced = dict(zip(cut.outputs, tree_flatten(results[path])[0], strict=True))
-            component = _component(path.replace(".", "_"), piece, bindings, tuple(produced))
+            cut = Cut(path, results[path], taken=bindings)
+            component = _component(path.replace(".", "_"), piece, bindings, cut.outputs)
             components.append(component)
             cuts.append(cut)
-            tensors += list(produced.values())
-            sources = {f"{component.name}.{out}": out for out in produced}
-            bindings |= {out: source for source, out in sources.items()}
+            tensors += cut.leaves
+            bindings |= {out: f"{component.name}.{out}" for out in cut.outputs}
         rest = ForwardSlice(model, inputs=names, cuts=tuple(cuts), until=None)
         with torch.no_grad():
             public = output_names(project, rest.named(*tensors))
-        components.append(_component(chosen.rest, rest, bindings, tuple(public.values())))
+        made = {name: free_name(name, bindings) for name in public.values()}
+        components.append(_component(chosen.rest, rest, bindings, tuple(made.values())))
+        _check_names(components)
         return Split(
             components=tuple(components),
-            outputs={name: f"{chosen.rest}.{name}" for name in public.values()},
+            outputs={name: f"{chosen.rest}.{own}" for name, own in made.items()},
             reference=whole_model(model, project, public),
         )
 
@@ -164,6 +168,24 @@ def _component(
     return ComponentModule(
         name=name, module=piece, bindings=dict(bindings), outputs=outputs, prefix="model."
     )
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """`name`, lengthened while it is taken: a graph's input and output cannot share a name."""
+    while name in taken:
+        name += "_out"
+    return name
+
+
+def _check_names(components: list[ComponentModule]) -> None:
+    names = [component.name for component in components]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ProjectError(
+            f"two components would be called {twice[0]!r}",
+            where="[recipe]",
+            hint='name the last one differently: rest = "..."',
+        )
 
 
 def _leaf_names(path: str, count: int) -> tuple[str, ...]:
