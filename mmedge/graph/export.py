@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import itertools
 import logging
 import traceback
 import warnings
@@ -91,6 +92,7 @@ def _restore_names(model: ir.Model, specs: Sequence[TensorSpec], outputs: Sequen
     """Names and axes as declared; an output that is an input as it stands gets an Identity."""
     import onnx_ir as ir
 
+    _free_names(model, {*(spec.name for spec in specs), *outputs})
     for value, spec in zip(model.graph.inputs, specs, strict=True):
         value.name = spec.name
         value.shape = ir.Shape(list(spec.shape))
@@ -107,18 +109,36 @@ def _restore_names(model: ir.Model, specs: Sequence[TensorSpec], outputs: Sequen
         seen.add(value)
 
 
+def _free_names(model: ir.Model, wanted: set[str]) -> None:
+    """Rename whatever the exporter gave a name that an input or output is to have."""
+    import onnx_ir as ir
+
+    values = [value for graph in model.graphs() for value in graph.inputs]
+    values += [value for graph in model.graphs() for value in graph.initializers.values()]
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        values += node.outputs
+    known = {value.name for value in values}
+    for value in values:
+        if value.name in wanted:
+            names = (f"{value.name}_{i}" for i in itertools.count())
+            value.name = next(name for name in names if name not in known | wanted)
+            known.add(value.name)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter's own progress and advice are not the user's business; its errors are."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _explained(error: Exception, component: ComponentModule, directory: Path) -> ExportError:
