@@ -156,15 +156,14 @@ def _synthetic(project: Project) -> Samples:
     arrays = {}
     for model_input in project.model_inputs():
         if model_input.indicates is None:
-            shape = [_size(dim, axes) for dim in model_input.spec.shape]
+            # The leading axis counts the samples, whatever it is called.
+            shape = [SYNTHETIC_COUNT, *(_size(dim, axes) for dim in model_input.spec.shape[1:])]
             arrays[model_input.spec.name] = _random(rng, shape, model_input.spec.dtype)
     return Samples(arrays, None, SYNTHETIC_COUNT, "synthetic", real=False)
 
 
 def _size(dim: int | str, axes: dict[str, Axis]) -> int:
-    if isinstance(dim, int):
-        return dim
-    return SYNTHETIC_COUNT if dim == "batch" else max(2, axes[dim].opt)
+    return dim if isinstance(dim, int) else max(2, axes[dim].opt)
 
 
 def _random(rng: np.random.Generator, shape: list[int], dtype: str) -> Array:
