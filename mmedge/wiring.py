@@ -6,12 +6,42 @@ A *source* is a string: the name of a model input ("question") or of a component
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
+import numpy as np
 
 from mmedge.errors import ProjectError
-from mmedge.tensors import Axis, TensorSpec
+from mmedge.tensors import Array, Axis, TensorSpec
 
 Source = str
+
+
+def resize_axis(
+    inputs: Mapping[str, Array], specs: Iterable[TensorSpec], *, axis: str, size: int
+) -> dict[str, Array]:
+    """The inputs with `size` entries along the named axis: repeated in a circle, or dropped."""
+    resized = dict(inputs)
+    for spec in specs:
+        for position, name in spec.dynamic_axes.items():
+            if name == axis and spec.name in resized:
+                array = resized[spec.name]
+                resized[spec.name] = array.take(np.arange(size) % array.shape[position], position)
+    return resized
+
+
+def axis_size(inputs: Mapping[str, Array], specs: Iterable[TensorSpec], axis: str) -> int:
+    """The size of a named axis in `inputs`; KeyError if none of them has it."""
+    for spec in specs:
+        for position, name in spec.dynamic_axes.items():
+            if name == axis and spec.name in inputs:
+                return int(inputs[spec.name].shape[position])
+    raise KeyError(axis)
+
+
+def another_size(size: int, limits: Axis) -> int:
+    """A size next to `size` that the axis admits."""
+    return size + 1 if size < limits.max else size - 1
 
 
 class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mmedge.errors import ProjectError
 from mmedge.recipes import Split, Tensors
 from mmedge.tensors import Axis, TensorSpec
-from mmedge.wiring import ModelInput
+from mmedge.wiring import ModelInput, another_size, axis_size, resize_axis
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ def infer_boundaries(
     base = split.run(example)
     names: dict[tuple[str, int], str] = {}
     for axis in axes:
-        size, resized = resize_axis(axis, inputs, example, axes[axis])
+        size, resized = _resized(axis, inputs, example, axes[axis])
         try:
             moved = split.run(resized)
         except Exception as error:
@@ -44,27 +44,17 @@ def infer_boundaries(
     return {source: _spec(source, tensor, names) for source, tensor in base.items()}
 
 
-def resize_axis(
+def _resized(
     axis: str, inputs: tuple[ModelInput, ...], example: Tensors, limits: Axis
 ) -> tuple[int, dict[str, torch.Tensor]]:
-    """The example with another size along `axis` (rows repeated or dropped), and that size."""
+    """Another size for `axis`, and the example with that size."""
     import torch
 
-    sizes = [
-        example[item.spec.name].shape[position]
-        for item in inputs
-        for position, name in item.spec.dynamic_axes.items()
-        if name == axis and item.spec.name in example
-    ]
-    size = sizes[0] + 1 if sizes[0] < limits.max else sizes[0] - 1
-    resized = dict(example)
-    for item in inputs:
-        for position, name in item.spec.dynamic_axes.items():
-            tensor = resized.get(item.spec.name)
-            if name == axis and tensor is not None:
-                rows = torch.arange(size) % tensor.shape[position]
-                resized[item.spec.name] = tensor.index_select(position, rows)
-    return size, resized
+    arrays = {name: tensor.numpy() for name, tensor in example.items()}
+    specs = [item.spec for item in inputs]
+    size = another_size(axis_size(arrays, specs, axis), limits)
+    resized = resize_axis(arrays, specs, axis=axis, size=size)
+    return size, {name: torch.from_numpy(array) for name, array in resized.items()}
 
 
 def _name_moved(

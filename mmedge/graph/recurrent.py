@@ -12,7 +12,7 @@ Written against torch 2.11 to 2.13 (`torch/_decomp/decompositions.py`, the `*.in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ def recurrent_shapes() -> Iterator[None]:
             operator._dispatch_cache.clear()
 
 
-def translations() -> Mapping[Any, Callable[..., Any]]:
+def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """torch operator -> how the ONNX exporter writes it, for what torch has no rule for."""
     return {
         _operator("rnn_tanh"): _rnn_translation("Tanh"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from mmedge.errors import ProjectError
 from mmedge.project import Project
 from mmedge.recipes import ComponentModule, Split
@@ -24,9 +26,8 @@ def wire(project: Project, split: Split, specs: Specs) -> Wiring:
     specs: component -> (inputs, outputs) of its graph.
     """
     inputs = project.model_inputs()
-    components = _without_unused(
-        [_component(module, *specs[module.name], project) for module in split.components], split
-    )
+    described = [_component(module, *specs[module.name]) for module in split.components]
+    components = _without_unused(_with_modalities(described, project), split)
     wiring = Wiring(
         inputs=inputs,
         components=tuple(components),
@@ -34,15 +35,7 @@ def wire(project: Project, split: Split, specs: Specs) -> Wiring:
         axes=project.axes(),
         generation=split.generation,
     )
-    substitutes = _substitutes(project, wiring)
-    return Wiring(
-        inputs=inputs,
-        components=wiring.components,
-        outputs=wiring.outputs,
-        axes=wiring.axes,
-        substitutes=substitutes,
-        generation=wiring.generation,
-    )
+    return msgspec.structs.replace(wiring, substitutes=_substitutes(project, wiring))
 
 
 def learned_substitutes(
@@ -67,15 +60,25 @@ def _component(
     module: ComponentModule,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
-    project: Project,
 ) -> ComponentSpec:
     names = {tensor.name for tensor in inputs}
     bindings = {name: source for name, source in module.bindings.items() if name in names}
-    modality = module.modality
-    fed = [project.file.inputs[s].modality for s in bindings.values() if s in project.file.inputs]
-    if modality == "tensor" and fed:
-        modality = fed[0] if len(set(fed)) == 1 else "multimodal"
-    return ComponentSpec(module.name, modality, inputs, outputs, bindings)
+    return ComponentSpec(module.name, module.modality, inputs, outputs, bindings)
+
+
+def _with_modalities(components: list[ComponentSpec], project: Project) -> list[ComponentSpec]:
+    """Where a recipe names no modality: that of the inputs behind a component, or "multimodal"."""
+    behind = {name: {table.modality} for name, table in project.file.inputs.items()}
+    known: list[ComponentSpec] = []
+    for component in components:
+        found = {m for source in component.bindings.values() for m in behind[source]}
+        found -= {"indicator"}
+        behind |= {f"{component.name}.{output.name}": found for output in component.outputs}
+        modality = component.modality
+        if modality == "tensor" and found:
+            modality = next(iter(found)) if len(found) == 1 else "multimodal"
+        known.append(msgspec.structs.replace(component, modality=modality))
+    return known
 
 
 def _without_unused(components: list[ComponentSpec], split: Split) -> list[ComponentSpec]:

@@ -55,7 +55,7 @@ class Measure:
             for name, pair in calls.items():
                 workspace.progress(f"measuring {name}")
                 components[name] = as_record(measure_interleaved(pair, seconds=share))
-        record = {
+        record: dict[str, Any] = {
             "measured": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "batch": batch,
             "threads": workspace.config.threads,

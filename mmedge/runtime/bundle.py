@@ -21,7 +21,6 @@ from mmedge.strict import nearest
 from mmedge.tensors import Array
 from mmedge.wiring import Wiring
 
-
 RunComponent = Callable[[str, dict[str, Array]], dict[str, Array]]
 
 

@@ -12,12 +12,14 @@ from mmedge.recipes import ComponentModule, Split
 from mmedge.stage import Samples
 from mmedge.tensors import Array
 from mmedge.verify.metrics import Difference, DifferenceAccumulator
-from mmedge.wiring import Wiring
+from mmedge.wiring import Wiring, another_size, axis_size, resize_axis
 
 if TYPE_CHECKING:
     import torch
 
 BATCH = 32
+# One, the size that was exported, and one that is neither.
+PROBED_BATCHES = (1, 2, 5)
 Outputs = dict[str, Array]
 
 
@@ -85,12 +87,11 @@ def compare_end_to_end(
 
 
 def compare_components(
-    split: Split, opened: Opened, samples: Samples, sizes: tuple[int, ...]
+    split: Split, opened: Opened, samples: Samples
 ) -> dict[str, dict[str, Difference]]:
-    """Each engine against its torch module on the same inputs, at several batch sizes."""
+    """Each engine against its torch module on the same inputs, at several sizes of every axis."""
     found: dict[str, dict[str, DifferenceAccumulator]] = {}
-    for size in sizes:
-        inputs = _with_indicators(opened.wiring, samples.first(size))
+    for inputs in probes(opened.wiring, samples):
         values = split.run(to_torch(inputs))
         for component in opened.wiring.components:
             module = next(c for c in split.components if c.name == component.name)
@@ -101,11 +102,32 @@ def compare_components(
             accumulators = found.setdefault(component.name, {})
             for name, array in produced.items():
                 reference = values[f"{component.name}.{name}"].numpy()
+                _check_shape(f"{component.name}.{name}", reference, array)
                 accumulators.setdefault(name, DifferenceAccumulator()).add(reference, array)
     return {
         name: {output: acc.result() for output, acc in accumulators.items()}
         for name, accumulators in found.items()
     }
+
+
+def probes(wiring: Wiring, samples: Samples) -> Iterator[dict[str, Array]]:
+    """Inputs at several batch sizes, and with every other dynamic axis at another size.
+
+    An engine may have the size it was exported with built in; then one of these finds it out.
+    """
+    first = wiring.inputs[0].spec.shape[0]
+    sizes: tuple[int, ...] = (first,) if isinstance(first, int) else PROBED_BATCHES
+    if isinstance(first, str):
+        limits = wiring.axes[first]
+        sizes = tuple(s for s in sizes if limits.min <= s <= limits.max) or (limits.opt,)
+    for size in sizes:
+        yield with_indicators(wiring, samples.first(size))
+    specs = [item.spec for item in wiring.inputs]
+    inputs = with_indicators(wiring, samples.first(sizes[0]))
+    for axis, limits in wiring.axes.items():
+        if axis != first:
+            other = another_size(axis_size(inputs, specs, axis), limits)
+            yield resize_axis(inputs, specs, axis=axis, size=other)
 
 
 def compare_decoder(
@@ -140,8 +162,9 @@ def module_of(split: Split, name: str) -> ComponentModule:
     return next(component for component in split.components if component.name == name)
 
 
-def _with_indicators(wiring: Wiring, inputs: dict[str, Array]) -> dict[str, Array]:
-    """Inputs with every indicator saying present."""
+def with_indicators(wiring: Wiring, inputs: dict[str, Array]) -> dict[str, Array]:
+    """The inputs, with every indicator that is not among them saying present."""
+    inputs = dict(inputs)
     size = len(next(iter(inputs.values())))
     for item in wiring.inputs:
         if item.spec.name not in inputs:
@@ -190,9 +213,14 @@ def _check_same_outputs(wanted: Outputs, found: Outputs) -> None:
             expected=", ".join(wanted),
         )
     for name, reference in wanted.items():
-        if reference.shape != found[name].shape and reference.dtype.kind == "f":
-            raise VerificationError(
-                f"output {name!r} has another shape than the model's",
-                found=list(found[name].shape),
-                expected=list(reference.shape),
-            )
+        if reference.dtype.kind == "f":
+            _check_shape(name, reference, found[name])
+
+
+def _check_shape(name: str, reference: Array, found: Array) -> None:
+    if reference.shape != found.shape:
+        raise VerificationError(
+            f"output {name!r} has another shape than the model's",
+            found=list(found.shape),
+            expected=list(reference.shape),
+        )

@@ -23,14 +23,13 @@ from mmedge.verify.compare import (
     run_reference,
     split_difference,
     to_torch,
+    with_indicators,
 )
 from mmedge.verify.metrics import Difference
 from mmedge.verify.task import evaluate, load_metric
 from mmedge.verify.tolerances import problem, tolerance_for
 
 GOLDEN_EXAMPLES = 4
-# One, the size that was exported, and one that is neither.
-COMPONENT_BATCHES = (1, 2, 5)
 # Optional inputs are left out one by one and in pairs; more combinations prove nothing new.
 MOST_ABSENT = 2
 
@@ -75,7 +74,7 @@ class Verify:
         """The recipe's components, in torch, are the user's forward."""
         if workspace.split.generation is not None:
             return {}
-        inputs = _with_all(opened, samples, workspace)
+        inputs = with_indicators(opened.wiring, samples.first(2))
         found = split_difference(workspace.split, inputs)
         for output, difference in found.items():
             reason = problem(difference, workspace.config.tolerance, exact=False)
@@ -91,8 +90,7 @@ class Verify:
     def _check_components(
         self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, samples: Samples
     ) -> dict[str, dict[str, Difference]]:
-        sizes = _allowed(COMPONENT_BATCHES, opened)
-        found = compare_components(workspace.split, opened, samples, sizes)
+        found = compare_components(workspace.split, opened, samples)
         if workspace.split.generation is not None:
             name = workspace.split.generation.decoder
             inputs = samples.first(2)
@@ -215,25 +213,6 @@ def _failure(
         expected=f"at most {tolerance:.0e} of the largest value",
         where=where,
     )
-
-
-def _with_all(opened: OpenArtifact, samples: Samples, workspace: Workspace) -> dict[str, Array]:
-    """A batch of two with every indicator saying present."""
-    inputs = samples.first(2)
-    for item in opened.wiring.inputs:
-        if item.spec.name not in inputs:
-            dims = [d if isinstance(d, int) else 2 for d in item.spec.shape]
-            inputs[item.spec.name] = np.ones(dims, dtype=item.spec.dtype)
-    return inputs
-
-
-def _allowed(sizes: tuple[int, ...], opened: OpenArtifact) -> tuple[int, ...]:
-    """The batch sizes that the model's batch axis admits."""
-    first = opened.wiring.inputs[0].spec.shape[0]
-    if isinstance(first, int):
-        return (first,)
-    axis = opened.wiring.axes[first]
-    return tuple(size for size in sizes if axis.min <= size <= axis.max) or (axis.opt,)
 
 
 def _worst_tolerance(artifact: Artifact, workspace: Workspace) -> float:

@@ -1,0 +1,49 @@
+# Two commands: `make demo` and `make test`. Each sets up everything it needs in .venv.
+#
+# PyTorch's default package brings several gigabytes of CUDA. For the CPU build, point pip at the
+# index that serves it:  make demo PIP_ARGS="--extra-index-url <PyTorch's CPU index>"
+
+PYTHON ?= python3.11
+VENV ?= .venv
+PIP_ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
+
+.PHONY: demo test lint unit bench clean
+
+demo: $(VENV)/.compile
+	$(BIN)/mmedge compile examples/vqa --target cpu --output build/vqa.mmedge
+	@$(BIN)/mmedge verify build/vqa.mmedge --quiet > build/verify.txt
+	@$(BIN)/mmedge profile build/vqa.mmedge --against examples/vqa --quiet > build/profile.txt
+	$(BIN)/mmedge run build/vqa.mmedge --input image=examples/vqa/sample.png \
+	    --input question="$$(cat examples/vqa/sample.txt)"
+	@echo "report: build/vqa.mmedge/report.html"
+	@echo "golden check: build/verify.txt, cold start and memory: build/profile.txt"
+
+test: lint unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+clean:
+	rm -rf $(VENV) build dist
+
+$(VENV)/.compile: pyproject.toml constraints.txt
+	@$(MAKE) --no-print-directory $(BIN)/python
+	$(PIP) torch==2.13.0 --editable ".[compile]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	@$(MAKE) --no-print-directory $(BIN)/python
+	$(PIP) torch==2.13.0 --editable ".[dev]"
+	@touch $@ $(VENV)/.compile
+
+$(BIN)/python:
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not installed: make PYTHON=<a Python 3.10 to 3.12>"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
