@@ -76,6 +76,11 @@ def variant(project: Project, arguments: dict[str, Any]) -> tuple[nn.Module, Spl
     return model, split(project, model, **changes)
 
 
+@pytest.fixture(scope="module", params=[{}, *VARIANTS], ids=str)
+def built(request: pytest.FixtureRequest, project: Project) -> tuple[nn.Module, Split]:
+    return variant(project, request.param)
+
+
 def eager(component: ComponentModule, order: tuple[str, ...]) -> Step:
     """The component as a function of named tensors."""
 
@@ -149,11 +154,10 @@ def test_cached_generation_is_the_reference(
     assert torch.equal(generate(parts, *steps(parts), inputs), parts.reference(inputs)["tokens"])
 
 
-@pytest.mark.parametrize("arguments", VARIANTS, ids=str)
 def test_every_kind_of_decoder_generates_as_the_model_does(
-    project: Project, arguments: dict[str, Any]
+    project: Project, built: tuple[nn.Module, Split]
 ) -> None:
-    _, parts = variant(project, arguments)
+    _, parts = built
     inputs, _ = examples(project, 8)
     inputs["text"][::2, 2:] = 0
     expected = parts.reference(inputs)["tokens"]
@@ -161,13 +165,12 @@ def test_every_kind_of_decoder_generates_as_the_model_does(
     assert torch.equal(generate(parts, *steps(parts), inputs), expected)
 
 
-@pytest.mark.parametrize("arguments", [{}, *VARIANTS], ids=str)
 @settings(max_examples=8, deadline=None)
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_any_division_into_steps_gives_the_same_logits(
-    project: Project, arguments: dict[str, Any], sizes: list[int], seed: int
+    project: Project, built: tuple[nn.Module, Split], sizes: list[int], seed: int
 ) -> None:
-    model, parts = variant(project, arguments)
+    model, parts = built
     inputs, _ = examples(project, 3, seed)
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(11, (3, sum(sizes)), generator=generator)
