@@ -10,7 +10,7 @@ import numpy as np
 from mmedge.errors import VerificationError
 from mmedge.recipes import ComponentModule, Split
 from mmedge.stage import Samples
-from mmedge.tensors import Array
+from mmedge.tensors import Array, Axis
 from mmedge.verify.metrics import Difference, DifferenceAccumulator
 from mmedge.wiring import Wiring, another_size, axis_size, resize_axis
 
@@ -42,10 +42,10 @@ class Opened(Protocol):
 
 def batches(samples: Samples, wiring: Wiring) -> Iterator[dict[str, Array]]:
     """The samples in batches the model takes; the last one may be smaller."""
-    first = wiring.inputs[0].spec.shape[0] if wiring.inputs[0].spec.shape else 1
-    axis = wiring.axes.get(first) if isinstance(first, str) else None
-    size = first if isinstance(first, int) else min(BATCH, axis.max if axis else BATCH)
-    least = first if isinstance(first, int) else max(1, axis.min if axis else 1)
+    leading = [item.spec.shape[0] for item in wiring.inputs if item.spec.shape]
+    limits = [wiring.axes[d] if isinstance(d, str) else Axis(d, d, d) for d in leading]
+    size = min([BATCH, *(axis.max for axis in limits)])
+    least = max([1, *(axis.min for axis in limits)])
     for start in range(0, samples.count, size):
         if samples.count - start >= least:
             yield samples.rows(start, start + size)
@@ -78,12 +78,18 @@ def compare_end_to_end(
     wanted: list[Outputs] = []
     found: list[Outputs] = []
     for batch in batches(samples, opened.wiring):
-        present = {name: array for name, array in batch.items() if name not in without}
+        present = _without(opened.wiring, batch, without)
         wanted.append(run_reference(split, present))
         found.append(opened.run(present))
         _check_same_outputs(wanted[-1], found[-1])
     joined = _joined(wanted), _joined(found)
     return differences(*joined), *joined
+
+
+def _without(wiring: Wiring, batch: dict[str, Array], absent: frozenset[str]) -> dict[str, Array]:
+    """The batch without some inputs, and without what indicates them."""
+    indicators = {item.spec.name for item in wiring.inputs if item.indicates in absent}
+    return {name: array for name, array in batch.items() if name not in absent | indicators}
 
 
 def compare_components(
@@ -188,20 +194,21 @@ def _same_length(first: Array, second: Array) -> tuple[Array, Array]:
     if first.dtype.kind == "f" or first.ndim != 2 or first.shape[1] == second.shape[1]:
         return first, second
     width = max(first.shape[1], second.shape[1])
-    return _filled(first, width), _filled(second, width)
+    return _filled(first, (width,)), _filled(second, (width,))
 
 
-def _filled(rows: Array, width: int) -> Array:
-    return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=-1)
+def _filled(rows: Array, shape: tuple[int, ...]) -> Array:
+    """The rows enlarged to `shape`, by NaN or -1: the same on both sides of a comparison."""
+    missing = [(0, 0), *((0, b - a) for a, b in zip(rows.shape[1:], shape, strict=True))]
+    return np.pad(rows, missing, constant_values=np.nan if rows.dtype.kind == "f" else -1)
 
 
 def _joined(outputs: list[Outputs]) -> Outputs:
     joined = {}
     for name in outputs[0]:
-        parts = [batch[name] for batch in outputs]
-        if parts[0].dtype.kind != "f" and parts[0].ndim == 2:
-            parts = [_filled(part, max(p.shape[1] for p in parts)) for part in parts]
-        joined[name] = np.concatenate([np.atleast_1d(part) for part in parts])
+        parts = [np.atleast_1d(batch[name]) for batch in outputs]
+        shape = tuple(max(sizes) for sizes in zip(*(p.shape[1:] for p in parts), strict=True))
+        joined[name] = np.concatenate([_filled(part, shape) for part in parts])
     return joined
 
 
