@@ -44,7 +44,7 @@ def another_size(size: int, limits: Axis) -> int:
     return size + 1 if size < limits.max else size - 1
 
 
-class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input of the whole model.
 
     optional: may be absent at run time; whatever depends on it uses its substitute.
