@@ -1,7 +1,8 @@
 """How the graphs of one model are wired: plain data, the same in the compiler and on the device.
 
 A *source* is a string: the name of a model input ("question") or of a component's output
-("image_encoder.features"). Every component input is bound to a source, so is every model output.
+("image_encoder.features": up to the first dot the component, then the output, which may hold
+dots of its own). Every component input is bound to a source, so is every model output.
 """
 
 from __future__ import annotations

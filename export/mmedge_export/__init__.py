@@ -1,0 +1,1 @@
+"""Recipes that ship with mmedge: how families of models split into graphs."""

@@ -33,6 +33,7 @@ from mmedge_export.reference import (
     output_names,
     whole_model,
 )
+from mmedge_export.replaced_forward import replaced_forward
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +63,7 @@ class Cut:
     def restore(self, tensors: tuple[torch.Tensor, ...]) -> object:
         """What the submodule returned, with `tensors` in the place of its own."""
         structure: TreeSpec = self.structure
-        return tree_unflatten(list(tensors), structure)
+        return tree_unflatten([tensor.clone() for tensor in tensors], structure)
 
     def _check(self, leaves: list[object]) -> None:
         others = [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, torch.Tensor)]
@@ -108,7 +109,7 @@ class ForwardSlice(torch.nn.Module):
         """As forward, with names."""
         arguments = dict(zip(self.inputs, tensors, strict=False))
         given = list(tensors[len(self.inputs) :])
-        reached: list[object] = []
+        reached: list[list[torch.Tensor]] = []
         with ExitStack() as stack:
             for cut in self.cuts:
                 values = tuple(given.pop(0) for _ in cut.outputs)
@@ -123,8 +124,7 @@ class ForwardSlice(torch.nn.Module):
             return named_outputs(result)
         if len(reached) != 1:
             raise _called(self.until, len(reached))
-        leaves, _ = tree_flatten(reached[0])
-        return dict(zip(_leaf_names(self.until, len(leaves)), leaves, strict=True))
+        return dict(zip(_leaf_names(self.until, len(reached[0])), reached[0], strict=True))
 
 
 class Submodules:
@@ -213,7 +213,7 @@ def _results_in_call_order(
     with ExitStack() as stack:
         for path in wanted:
             hook = modules[path].register_forward_hook(
-                lambda _module, _inputs, result, path=path: called.append((path, result))
+                lambda _module, _inputs, result, path=path: called.append((path, _copy(result)))
             )
             stack.callback(hook.remove)
         with torch.no_grad():
@@ -234,43 +234,37 @@ def _called(path: str, times: int) -> ProjectError:
     )
 
 
+def _copy(result: object) -> object:
+    """The result in tensors and containers of its own: forward may go on to change them."""
+    leaves, structure = tree_flatten(result)
+    copies = [leaf.clone() if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    return tree_unflatten(copies, structure)
+
+
 @contextmanager
 def _answered(model: torch.nn.Module, cut: Cut, values: tuple[torch.Tensor, ...]) -> Iterator[None]:
     """While active, the cut submodule answers every call with `values`."""
     module = model.get_submodule(cut.path)
-    with _replaced_forward(module, lambda *args, **kwargs: cut.restore(values)):
+    with replaced_forward(module, lambda *args, **kwargs: cut.restore(values)):
         yield
 
 
 @contextmanager
-def _recorded(model: torch.nn.Module, path: str, into: list[object]) -> Iterator[None]:
-    """While active, what the submodule returns is put into `into`, and forward ends there."""
+def _recorded(model: torch.nn.Module, path: str, into: list[list[torch.Tensor]]) -> Iterator[None]:
+    """While active, the tensors the submodule returns go into `into`, and forward ends there."""
     module = model.get_submodule(path)
     forward = module.forward
 
     def record(*args: object, **kwargs: object) -> object:
-        into.append(forward(*args, **kwargs))
+        result = forward(*args, **kwargs)
+        into.append(tree_flatten(result)[0])
         if torch.compiler.is_exporting():
             # The tracer does not survive an exception: what follows is traced, and is dead code.
-            return into[-1]
+            return _copy(result)
         raise _Reached
 
-    with _replaced_forward(module, record):
+    with replaced_forward(module, record):
         yield
-
-
-@contextmanager
-def _replaced_forward(module: torch.nn.Module, forward: Any) -> Iterator[None]:
-    """An instance attribute shadows the class's forward; removing it restores the class's."""
-    shadowed = module.__dict__.get("forward")
-    module.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        if shadowed is None:
-            del module.__dict__["forward"]
-        else:
-            module.__dict__["forward"] = shadowed
 
 
 recipe = Submodules()

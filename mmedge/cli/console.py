@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+# Columns of a table that goes to a file or another program.
+PIPE_WIDTH = 120
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 
@@ -31,7 +34,10 @@ def emit(facts: Any, *, as_json: bool, render: Callable[[Any], RenderableType]) 
     from rich.console import Console
 
     # Brackets in what is printed are shapes and table names, never markup.
-    Console(markup=False, highlight=False).print(render(plain))
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(render(plain))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import inspect
 import io
 import itertools
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -151,6 +152,9 @@ def _explained(error: Exception, component: ComponentModule, directory: Path) ->
     if "GuardOnDataDependentSymNode" in kinds or "data-dependent" in text.lower():
         what += ": its control flow depends on the values of tensors"
         hint = "replace `if`/`while`/`.item()` on tensor values by torch.where or torch.cond"
+    elif admitted := _admitted_ranges(text):
+        what += ": it admits fewer sizes of a dynamic axis than [axes] declares"
+        hint = f"declare the sizes it admits: {admitted}"
     elif "Constraints violated" in text or "specialized" in text.lower():
         what += ": a dynamic axis turned out to be fixed"
         hint = "write its size instead of its name in [inputs], or remove what fixes it in forward"
@@ -164,6 +168,13 @@ def _explained(error: Exception, component: ComponentModule, directory: Path) ->
         where=user_line(chain, text, directory),
         hint=hint,
     )
+
+
+def _admitted_ranges(text: str) -> str:
+    """The ranges that torch suggests, as lines of [axes]; empty where it suggests none."""
+    found = re.findall(r"(\w+) = Dim\('\w+'((?:, (?:min|max)=\d+)+)\)", text)
+    ranges = {name: limits.removeprefix(", ").replace("=", " = ") for name, limits in found}
+    return "; ".join(f"{name} = {{ {limits} }}" for name, limits in ranges.items())
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -14,7 +14,6 @@ from mmedge.errors import NotFasterError
 from mmedge.profiling.latency import measure_interleaved
 from mmedge.profiling.machine import fingerprint, watch
 from mmedge.profiling.record import as_record
-from mmedge.recipes import Split
 from mmedge.stage import Workspace
 from mmedge.tensors import Array
 
@@ -101,27 +100,26 @@ def component_calls(
     run_component: Callable[[str, dict[str, Array]], dict[str, Array]],
     inputs: Mapping[str, Array],
 ) -> dict[str, dict[str, Callable[[], object]]]:
-    """For each component (but a generating decoder): its engine and its torch module."""
+    """For each component its engine and its torch module; a decoder on the recipe's example."""
     import torch
 
     split = workspace.split
     values = split.run(_with_indicators(workspace, inputs))
     calls: dict[str, dict[str, Callable[[], object]]] = {}
     for component in split.components:
-        if component.name not in artifact.engines or _generates(split, component.name):
+        if component.name not in artifact.engines:
             continue
-        arguments = [values[source] for source in component.bindings.values()]
-        needed = artifact.wired.component(component.name).bindings
-        feeds = {name: values[source].numpy() for name, source in needed.items()}
+        given = {name: values[source] for name, source in component.bindings.items()}
+        if split.generation is not None and split.generation.decoder == component.name:
+            given |= split.decoder_examples
+        arguments = given.values()
+        needed = artifact.wired.component(component.name).inputs
+        feeds = {tensor.name: given[tensor.name].numpy() for tensor in needed}
         calls[component.name] = {
             "engine": partial(run_component, component.name, feeds),
             "pytorch": torch.inference_mode()(partial(component.module, *arguments)),
         }
     return calls
-
-
-def _generates(split: Split, name: str) -> bool:
-    return split.generation is not None and split.generation.decoder == name
 
 
 def _with_indicators(workspace: Workspace, inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:

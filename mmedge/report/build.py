@@ -35,6 +35,7 @@ def build_report(
         "outputs": artifact.wired.outputs,
         "axes": artifact.wired.axes,
         "generation": artifact.wired.generation,
+        "substitutes": _substitutes(artifact),
         "components": [_component(artifact, name) for name in artifact.engines],
         "unused_layers": artifact.layers.get("", ()),
         "verification": records["verify"],
@@ -44,6 +45,19 @@ def build_report(
     }
     plain: dict[str, Any] = msgspec.to_builtins(report, enc_hook=as_plain)
     return plain
+
+
+def _substitutes(artifact: Artifact) -> dict[str, list[str]]:
+    """Optional input -> sentences on what stands in for it where it is absent."""
+    found: dict[str, list[str]] = {}
+    for item in artifact.wired.inputs:
+        name = item.spec.name
+        users = {c.name for c in artifact.wired.components if name in c.bindings.values()}
+        for source, substitute in artifact.wired.substitutes.items():
+            if item.optional and (source == name or source.partition(".")[0] in users):
+                value = "a learned value stands" if substitute.file else "zeros stand"
+                found.setdefault(name, []).append(f"{value} in for {source}")
+    return found
 
 
 def _component(artifact: Artifact, name: str) -> dict[str, Any]:

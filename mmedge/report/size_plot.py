@@ -26,8 +26,7 @@ def size_plot(report: dict[str, Any]) -> str:
     for index, (name, kind, parts) in enumerate(rows):
         top = index * ROW + 4
         shown = svg.shorten(name, NAMES - 12, 13)
-        label = svg.add(root, "text", x=NAMES - 12, y=top + 14, class_="key", text_anchor="end")
-        label.text = shown
+        svg.add(root, "text", shown, x=NAMES - 12, y=top + 14, class_="key", text_anchor="end")
         x = NAMES
         for part, tone in zip(parts, ("weights", "rest"), strict=False):
             svg.add(root, "rect", x=x, y=top, width=part * scale, height=BAR,

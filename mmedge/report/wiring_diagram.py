@@ -101,7 +101,7 @@ def _flows(report: dict[str, Any]) -> dict[Edge, list[str]]:
     wanted += [(source, ("output", name)) for name, source in report["outputs"].items()]
     inputs = {item["spec"]["name"] for item in report["inputs"]}
     for source, user in wanted:
-        producer = source.rpartition(".")[0]
+        producer = source.partition(".")[0] if "." in source else ""
         maker = ("input", source) if source in inputs else ("component", producer)
         flows.setdefault((maker, user), []).append(source)
     return flows
@@ -163,16 +163,13 @@ def _draw_box(root: Element, box: Box, left: float, top: float) -> None:
         group, "rect", x=left, y=top, width=BOX_WIDTH, height=BOX_HEIGHT,
         rx=8 if box.kind == "component" else BOX_HEIGHT / 2,
     )  # fmt: skip
-    rows = (
-        (box.name, TITLE_SIZE, 21.0, "name"),
-        *((t, LINE_SIZE, 0.0, "small") for t in box.lines),
-    )
-    y = top
-    for text, font, step, kind in rows:
-        y += step or 14
-        shown = svg.shorten(text, BOX_WIDTH - 24, font)
-        middle = left + BOX_WIDTH / 2
-        svg.add(group, "text", shown, x=middle, y=y, class_=kind, text_anchor="middle")
+    middle = left + BOX_WIDTH / 2
+    name = svg.shorten(box.name, BOX_WIDTH - 24, TITLE_SIZE)
+    svg.add(group, "text", name, x=middle, y=top + 21, class_="name", text_anchor="middle")
+    for line, text in enumerate(box.lines):
+        shown = svg.shorten(text, BOX_WIDTH - 24, LINE_SIZE)
+        y = top + 36 + 14 * line
+        svg.add(group, "text", shown, x=middle, y=y, class_="small", text_anchor="middle")
 
 
 def _draw_generation(root: Element, report: dict[str, Any], layout: Layout) -> None:
