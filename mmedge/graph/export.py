@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmedge.errors import ExportError
-from mmedge.graph.provenance import stamp_module_paths
+from mmedge.graph.provenance import MODULE_PATH, all_nodes, stamp_module_paths
 from mmedge.graph.recurrent import recurrent_shapes, translations
 from mmedge.recipes import ComponentModule
 from mmedge.tensors import Axis, TensorSpec
@@ -68,7 +68,18 @@ def export_component(
     _restore_names(model, specs, component.outputs)
     model.graph.name = component.name
     stamp_module_paths(model, prefix=component.prefix)
+    _forget_sources(model)
     return model
+
+
+def _forget_sources(model: ir.Model) -> None:
+    """Drop what the exporter noted of the user's files: paths and lines of code do not ship."""
+    holders: list[Any] = [*model.graphs(), *all_nodes(model), *_values(model)]
+    for holder in holders:
+        for key in [key for key in holder.metadata_props if key != MODULE_PATH]:
+            del holder.metadata_props[key]
+        holder.doc_string = None
+    model.metadata_props.clear()
 
 
 def _dynamic_shape(spec: TensorSpec, axes: dict[str, Axis], dims: dict[str, Any]) -> dict[int, Any]:
@@ -112,18 +123,20 @@ def _restore_names(model: ir.Model, specs: Sequence[TensorSpec], outputs: Sequen
 
 def _free_names(model: ir.Model, wanted: set[str]) -> None:
     """Rename whatever the exporter gave a name that an input or output is to have."""
-    import onnx_ir as ir
-
-    values = [value for graph in model.graphs() for value in graph.inputs]
-    values += [value for graph in model.graphs() for value in graph.initializers.values()]
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        values += node.outputs
+    values = _values(model)
     known = {value.name for value in values}
     for value in values:
         if value.name in wanted:
             names = (f"{value.name}_{i}" for i in itertools.count())
             value.name = next(name for name in names if name not in known | wanted)
             known.add(value.name)
+
+
+def _values(model: ir.Model) -> list[ir.Value]:
+    """Every value, of subgraphs too."""
+    found = [value for graph in model.graphs() for value in graph.inputs]
+    found += [value for graph in model.graphs() for value in graph.initializers.values()]
+    return found + [value for node in all_nodes(model) for value in node.outputs]
 
 
 @contextlib.contextmanager
