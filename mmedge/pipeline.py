@@ -33,7 +33,7 @@ from mmedge.project import Project, load_project
 from mmedge.report.build import build_report
 from mmedge.report.html import render_html
 from mmedge.runtime.bundle import load
-from mmedge.runtime.manifest import MANIFEST, Manifest, read_manifest
+from mmedge.runtime.manifest import Manifest, is_bundle, read_manifest
 from mmedge.stage import Stage, Workspace
 from mmedge.storage import check_replaceable, exclusive
 from mmedge.targets import Target, load_target
@@ -86,7 +86,7 @@ def compile_project(
     config = merge(project.file.compile, settings, where=project.directory)
     device = load_target(target)
     destination = Path(output).resolve()
-    check_replaceable(destination, marker=MANIFEST)
+    check_replaceable(destination, ours=is_bundle)
     with exclusive(destination):
         workspace = _workspace(project, config, device, progress)
         store = StageCache(cache or default_cache_directory())

@@ -8,11 +8,24 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 from mmedge.errors import OutputError
+
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a parent of it is a file",
+    errno.EEXIST: "a parent of it is a file",
+    errno.ENAMETOOLONG: "its name is too long",
+    errno.EBUSY: "it is a mount point",
+}
 
 
 def sha256_file(path: Path) -> str:
@@ -30,13 +43,14 @@ def directory_bytes(directory: Path) -> int:
 
 
 @contextmanager
-def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
+def atomic_directory(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield a temporary directory that becomes `target` when the block succeeds.
 
-    An existing `target` is replaced only if it holds a file called `marker` (so that a mistyped
-    path never deletes somebody's work). On any exception, Ctrl-C too, nothing is left behind.
+    An existing `target` is replaced only if it is empty or `ours` says that mmedge wrote it (so
+    that a mistyped path never deletes somebody's work). On any exception, Ctrl-C too, nothing is
+    left behind.
     """
-    check_replaceable(target, marker=marker)
+    check_replaceable(target, ours=ours)
     with explained_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -49,15 +63,16 @@ def atomic_directory(target: Path, *, marker: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def check_replaceable(target: Path, *, marker: str) -> None:
+def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
     """Raise OutputError if `target` exists and is not something mmedge wrote."""
-    if not target.exists():
-        return
-    if target.is_dir() and ((target / marker).is_file() or not any(target.iterdir())):
-        return
+    with explained_os_errors(target):
+        if not os.path.lexists(target):
+            return
+        if target.is_dir() and (not any(target.iterdir()) or ours(target)):
+            return
     raise OutputError(
         f"{target} exists and was not written by mmedge",
-        expected=f"a path that does not exist, or a directory with {marker}",
+        expected="a path that does not exist, an empty directory, or an untouched bundle",
         hint="choose another output, or remove it yourself",
     )
 
@@ -65,29 +80,52 @@ def check_replaceable(target: Path, *, marker: str) -> None:
 @contextmanager
 def exclusive(target: Path) -> Iterator[None]:
     """Hold the right to write `target`; OutputError names the process that already does."""
+    lock = target.parent / f".{target.name}.lock"
     with explained_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = target.parent / f".{target.name}.lock"
-        handle = lock.open("a+")
+        handle = _locked(lock, target)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.seek(0)
-        holder = handle.read().strip() or "unknown"
-        handle.close()
-        raise OutputError(
-            f"another process is writing {target}",
-            found=f"process {holder} holds {lock}",
-            hint="wait for it, or choose another output",
-        ) from None
-    try:
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        with explained_os_errors(target):
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
         yield
     finally:
         lock.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk was told above
+            handle.close()
+
+
+def _locked(lock: Path, target: Path) -> TextIOWrapper:
+    """The lock file, open and locked."""
+    while True:
+        handle = lock.open("a+")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with handle:
+                handle.seek(0)
+                raise _busy(target, lock, handle.read().strip() or "unknown") from None
+        # Between opening and locking, the last holder may have removed the file: then others
+        # would lock a new one, and this lock would keep nobody out.
+        if _is_still_there(handle, lock):
+            return handle
         handle.close()
+
+
+def _is_still_there(handle: TextIOWrapper, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _busy(target: Path, lock: Path, holder: str) -> OutputError:
+    return OutputError(
+        f"another process is writing {target}",
+        found=f"process {holder} holds {lock}",
+        hint="wait for it, or choose another output",
+    )
 
 
 @contextmanager
@@ -96,14 +134,9 @@ def explained_os_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = {
-            errno.ENOSPC: "the disk is full",
-            errno.EDQUOT: "the disk quota is used up",
-            errno.EACCES: "permission denied",
-            errno.EPERM: "permission denied",
-            errno.EROFS: "the file system is read-only",
-            errno.ENOTDIR: "a parent of it is a file",
-        }.get(error.errno or 0)
+        reason = REASONS.get(error.errno or 0)
+        if reason is None and "requested and" in str(error):
+            reason = REASONS[errno.ENOSPC]  # numpy's tofile gives no errno for a short write
         if reason is None:
             raise
         raise OutputError(
@@ -124,6 +157,6 @@ def _swap(work: Path, target: Path) -> None:
         os.rename(work, target)
     except BaseException:
         os.rename(old / "replaced", target)
+        old.rmdir()
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)

@@ -14,7 +14,7 @@ import msgspec
 from mmedge.artifact import Artifact, EngineFile
 from mmedge.errors import BundleError, ProjectError
 from mmedge.project import Project
-from mmedge.runtime.manifest import MANIFEST, SCHEMA, Engine, Golden, Manifest
+from mmedge.runtime.manifest import MANIFEST, SCHEMA, Engine, Golden, Manifest, is_bundle
 from mmedge.runtime.preprocess import preprocess_files
 from mmedge.storage import atomic_directory, sha256_file
 
@@ -31,7 +31,7 @@ def pack(
     report: the content of report.json; `render` makes report.html of it.
     Raises OutputError if `output` cannot be written; then nothing is left there.
     """
-    with atomic_directory(output, marker=MANIFEST) as directory:
+    with atomic_directory(output, ours=is_bundle) as directory:
         engines: dict[str, tuple[Engine, ...]] = {
             name: (_copy_engine(name, file, directory),) for name, file in artifact.engines.items()
         }

@@ -97,20 +97,43 @@ def check_files(directory: Path, manifest: Manifest) -> None:
                 where=directory,
                 hint="copy the bundle again, or compile it again",
             )
-    present = {
-        Path(root, file).relative_to(directory).as_posix()
-        for root, _, files in os.walk(directory)
-        for file in files
-    }
-    extra = sorted(present - set(manifest.files) - {MANIFEST})
+    extra = sorted(_present(directory) - set(manifest.files) - {MANIFEST})
     if extra:
         raise BundleError(
             f"{extra[0]} is in the bundle and not in its manifest", where=directory, found=extra
         )
 
 
+def is_bundle(directory: Path) -> bool:
+    """Whether `directory` holds what a manifest of mmedge lists, and nothing else.
+
+    The schema may be older or newer, and files may be damaged: what is asked is whether the
+    directory may be replaced, and a manifest.json alone is no proof (browser extensions have one).
+    """
+    try:
+        listed = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=_FilesOnly)
+    except (OSError, msgspec.MsgspecError):
+        return False
+    return _present(directory) <= {*listed.files, MANIFEST}
+
+
+def _present(directory: Path) -> set[str]:
+    """Relative names of all files below `directory`; a link to a directory counts as a file."""
+    return {
+        path.relative_to(directory).as_posix()
+        for root, directories, files in os.walk(directory)
+        for path in (Path(root, name) for name in (*directories, *files))
+        if path.is_symlink() or not path.is_dir()
+    }
+
+
 class _SchemaOnly(msgspec.Struct):
     schema: int
+
+
+class _FilesOnly(_SchemaOnly):
+    engines: dict[str, msgspec.Raw]
+    files: dict[str, str]
 
 
 def _check_names(manifest: Manifest, path: Path) -> None:

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mmedge.errors import OutputError
+from mmedge.pipeline import compile_project
+from mmedge.runtime.manifest import is_bundle
+from mmedge.storage import (
+    atomic_directory,
+    check_replaceable,
+    directory_bytes,
+    exclusive,
+    explained_os_errors,
+    sha256_file,
+)
+
+WriteProject = Callable[..., Path]
+Mount = Callable[..., Path]
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mmedge.storage import exclusive
+
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+# `mkdir` fails where two are inside at once.
+CONTEND = """
+import sys
+from pathlib import Path
+from mmedge.errors import OutputError
+from mmedge.storage import exclusive
+
+target = Path(sys.argv[1])
+for _ in range(2000):
+    try:
+        with exclusive(target):
+            (target / "inside").mkdir()
+            (target / "inside").rmdir()
+    except OutputError:
+        pass
+"""
+
+
+def marked(directory: Path) -> bool:
+    return (directory / "ours").is_file()
+
+
+def write(target: Path, text: str) -> None:
+    with atomic_directory(target, ours=marked) as work:
+        (work / "ours").write_text(text)
+
+
+def fail(target: Path, kind: type[BaseException]) -> None:
+    with atomic_directory(target, ours=marked) as work:
+        (work / "ours").write_text("half")
+        raise kind
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Mount]:
+    """`mount("-t", "tmpfs", ...)`: a real file system, or a skip where that is not allowed."""
+    mounted: list[Path] = []
+
+    def make(*options: str, name: str = "mounted") -> Path:
+        point = tmp_path / name
+        point.mkdir(exist_ok=True)
+        if os.geteuid() != 0:
+            pytest.skip("mounting a file system needs root")
+        done = subprocess.run(["mount", *options, str(point)], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"mounting is not possible here: {done.stderr.strip()}")
+        mounted.append(point)
+        return point
+
+    yield make
+    for point in reversed(mounted):
+        subprocess.run(["umount", str(point)], check=True)
+
+
+def test_hash_and_size_of_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_bytes(b"12")
+    assert sha256_file(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert directory_bytes(tmp_path) == 5
+
+
+def test_a_directory_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "out"
+    with atomic_directory(target, ours=marked) as work:
+        (work / "ours").touch()
+        assert not target.exists()
+    assert [path.name for path in target.parent.iterdir()] == ["out"]
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_nothing_is_left_when_the_block_fails(tmp_path: Path, kind: type[BaseException]) -> None:
+    with pytest.raises(kind):
+        fail(tmp_path / "out", kind)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_older_one_is_replaced_and_kept_when_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    write(target, "first")
+    write(target, "second")
+    assert (target / "ours").read_text() == "second"
+    with pytest.raises(ZeroDivisionError):
+        fail(target, ZeroDivisionError)
+    assert (target / "ours").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_older_one_comes_back_where_the_new_one_cannot_be_put_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    write(target, "first")
+    rename = os.rename
+
+    def refuse(source: Path, to: Path) -> None:
+        if Path(to) == target and Path(source).name != "replaced":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(source, to)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(OutputError, match="the disk is full"):
+        write(target, "second")
+    assert (target / "ours").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.tex").touch()
+    with pytest.raises(OutputError, match="not written by mmedge"):
+        check_replaceable(tmp_path / "work", ours=marked)
+    with pytest.raises(OutputError, match="not written by mmedge"):
+        check_replaceable(tmp_path / "work" / "thesis.tex", ours=marked)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="not written by mmedge"):
+        check_replaceable(tmp_path / "dangling", ours=marked)
+    (tmp_path / "empty").mkdir()
+    check_replaceable(tmp_path / "empty", ours=marked)
+
+
+def test_only_an_untouched_bundle_counts_as_ours(tmp_path: Path, tiny_bundle: Path) -> None:
+    assert is_bundle(tiny_bundle)
+    (tiny_bundle / "golden.npz").write_bytes(b"damaged, still ours")
+    assert is_bundle(tiny_bundle)
+    (tiny_bundle / "notes.txt").touch()
+    assert not is_bundle(tiny_bundle)
+    extension = tmp_path / "extension"
+    extension.mkdir()
+    (extension / "manifest.json").write_text(json.dumps({"manifest_version": 3, "name": "x"}))
+    assert not is_bundle(extension)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")],
+)
+def test_refusals_of_the_system_are_explained(tmp_path: Path, code: int, reason: str) -> None:
+    with pytest.raises(OutputError, match=reason), explained_os_errors(tmp_path):
+        raise OSError(code, os.strerror(code))
+
+
+def test_other_errors_of_the_system_are_not_hidden(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), explained_os_errors(tmp_path):
+        (tmp_path / "missing").read_text()
+
+
+def test_a_path_that_no_file_system_takes(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "file" / "out", tmp_path / "file" / "deep" / "out"):
+        with pytest.raises(OutputError, match="a parent of it is a file"):
+            write(target, "")
+        with pytest.raises(OutputError, match="a parent of it is a file"), exclusive(target):
+            pass
+    with pytest.raises(OutputError, match="its name is too long"):
+        write(tmp_path / ("x" * 300), "")
+
+
+def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(target)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(OutputError, match="another process") as caught, exclusive(target):
+            pass
+        assert f"process {holder.pid} " in str(caught.value)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        with exclusive(target):  # the lock of a killed process holds nobody up
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    command = [sys.executable, "-c", CONTEND, str(target)]
+    crowd = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[1] for process in crowd] == ["", "", ""]
+
+
+def test_a_full_disk_for_the_output(
+    tmp_path: Path, write_project: WriteProject, mount: Mount
+) -> None:
+    disk = mount("-t", "tmpfs", "-o", "size=64k", "tmpfs")
+    project = write_project(tmp_path / "project")
+    (disk / "filler").write_bytes(b"x" * 60_000)
+    with pytest.raises(OutputError, match="the disk is full"):
+        compile_project(project, output=disk / "out.mmedge", threads=1, measure_seconds=0)
+    assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+def test_a_disk_that_is_full_to_the_last_byte(
+    tmp_path: Path, write_project: WriteProject, mount: Mount
+) -> None:
+    disk = mount("-t", "tmpfs", "-o", "size=64k", "tmpfs")
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as stream:
+        while stream.write(b"x" * 4096):
+            pass
+    assert os.statvfs(disk).f_bavail == 0
+    with pytest.raises(OutputError, match="the disk is full"):
+        compile_project(
+            write_project(tmp_path / "project"), output=disk / "out.mmedge", measure_seconds=0
+        )
+    assert [path.name for path in disk.iterdir()] == ["filler"]
+
+
+@pytest.mark.parametrize("free_kb", [4, 12, 24])
+def test_a_full_disk_for_the_cache(
+    tmp_path: Path, write_project: WriteProject, mount: Mount, free_kb: int
+) -> None:
+    disk = mount("-t", "tmpfs", "-o", f"size={free_kb}k", "tmpfs")
+    output = tmp_path / "out.mmedge"
+    project = write_project(tmp_path / "project")
+    with pytest.raises(OutputError, match="the disk is full") as caught:
+        compile_project(project, output=output, cache=disk, threads=1, measure_seconds=0)
+    assert str(disk) in caught.value.what
+    assert not list(disk.glob(".making-*"))
+    assert not output.exists()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_full_disk_for_large_weights(tmp_path: Path, mount: Mount) -> None:
+    """Arrays are written by numpy and by onnx_ir, each in its own way."""
+    import numpy as np
+
+    disk = mount("-t", "tmpfs", "-o", "size=1m", "tmpfs")
+    with pytest.raises(OutputError, match="the disk is full"), explained_os_errors(disk):
+        np.save(disk / "large.npy", np.zeros(2**20))
+
+
+def test_a_read_only_disk(tmp_path: Path, write_project: WriteProject, mount: Mount) -> None:
+    disk = mount("-t", "tmpfs", "-o", "ro", "tmpfs")
+    project = write_project(tmp_path / "project")
+    with pytest.raises(OutputError, match="read-only"):
+        compile_project(project, output=disk / "out.mmedge", measure_seconds=0)
+    with pytest.raises(OutputError, match="read-only"):
+        compile_project(
+            project, output=tmp_path / "out.mmedge", cache=disk / "cache", measure_seconds=0
+        )
+    assert not list(tmp_path.glob("*out*"))
