@@ -12,17 +12,18 @@ if TYPE_CHECKING:
 
 # protobuf refuses messages above 2 GiB; the graph itself needs room beside its weights.
 INLINE_LIMIT_BYTES = 1_800_000_000
+# Shapes, axes and scalars stay in the graph, where shape inference and the ONNX checker see them.
+SMALL_BYTES = 1024
 
 
-def save_graph(
-    model: ir.Model, path: Path, *, inline_limit_bytes: int = INLINE_LIMIT_BYTES
-) -> None:
-    """Write `model`; above the limit its weights go to `<name>.data` beside it."""
+def save_graph(model: ir.Model, path: Path) -> None:
+    """Write `model`; above INLINE_LIMIT_BYTES its weights go to `<name>.data` beside it."""
     import onnx_ir as ir
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    heavy = weight_bytes(model) > inline_limit_bytes
-    ir.save(model, path, external_data=path.stem + ".data" if heavy else None)
+    heavy = weight_bytes(model) > INLINE_LIMIT_BYTES
+    beside = path.stem + ".data" if heavy else None
+    ir.save(model, path, external_data=beside, size_threshold_bytes=SMALL_BYTES)
 
 
 def load_graph(path: Path) -> ir.Model:

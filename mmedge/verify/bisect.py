@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -93,12 +94,14 @@ def _run(
     import onnx_ir as ir
 
     runtime = require("onnxruntime")
-    data = ir.serde.serialize_model(model).SerializeToString()
-    session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
     names = [str(value.name) for value in model.graph.inputs]
     feeds = {name: np.array(inputs[name]) for name in names}
     wanted = list(dict.fromkeys(value.name for value in values.values()))
-    produced = dict(zip(wanted, session.run(wanted, feeds), strict=True))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "exposed.onnx")
+        ir.save(model, path, external_data="exposed.data")
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        produced = dict(zip(wanted, session.run(wanted, feeds), strict=True))
     return {path: produced[value.name] for path, value in values.items()}
 
 

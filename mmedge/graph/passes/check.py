@@ -146,9 +146,10 @@ def _open(model: ir.Model, folder: Path) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    weights = (v.const_value for g in model.graphs() for v in g.initializers.values())
+    weights = [v.const_value for g in model.graphs() for v in g.initializers.values()]
+    heavy = sum(tensor.nbytes for tensor in weights if tensor is not None) > _MAX_PROTO_BYTES
     source: bytes | str
-    if sum(tensor.nbytes for tensor in weights if tensor is not None) > _MAX_PROTO_BYTES:
+    if heavy or any(isinstance(tensor, ir.ExternalTensor) for tensor in weights):
         source = str(folder / "model.onnx")
         ir.save(model, source, external_data="model.onnx.data")
     else:
