@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,8 @@ import torch
 
 from mmedge.pipeline import Compiled, compile_project
 from mmedge.project import Project, load_project
-from mmedge.tensors import Array
 
 SYSTEMS = Path(__file__).parent
-Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -27,18 +26,16 @@ class System:
     model: torch.nn.Module
     compiled: Compiled
 
-    def torch_outputs(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """What the user's own forward returns for named arrays, in its order."""
-        with torch.no_grad():
-            result = self.model(**{name: torch.from_numpy(a) for name, a in inputs.items()})
-        tensors = list(result.values()) if isinstance(result, dict) else result
-        tensors = [tensors] if isinstance(tensors, torch.Tensor) else tensors
-        return [tensor.numpy() for tensor in tensors]
+
+@pytest.fixture(scope="session")
+def compile_system(compile_afresh: Callable[..., System]) -> Callable[..., System]:
+    """As `compile_afresh`, once for each project."""
+    return cache(compile_afresh)
 
 
 @pytest.fixture(scope="session")
-def compile_system(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., System]:
-    """`compile_system("kind")` or `compile_system("kind", "other.toml")`."""
+def compile_afresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., System]:
+    """`compile_afresh("kind")` or `compile_afresh("kind", "other.toml")`."""
     torch.set_num_threads(1)
 
     def compile_one(kind: str, file: str = "mmedge.toml") -> System:
