@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,10 +20,13 @@ from typing import Any
 import msgspec
 
 from mmedge.artifact import Artifact, as_plain
+from mmedge.errors import OutputError
 from mmedge.resources import PACKAGE
 from mmedge.storage import directory_bytes, explained_os_errors
 
 ARTIFACT = "artifact.json"
+MAKING = ".making-"
+KEY = re.compile(r"[0-9a-f]{64}")
 TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "transformers")
 
 
@@ -71,34 +77,53 @@ class Entry:
     modified: float
 
 
+class _Kept(msgspec.Struct, frozen=True):
+    """artifact.json: the artifact, and the size in bytes of every file that the stage wrote."""
+
+    artifact: Artifact
+    sizes: dict[str, int]
+
+
 @dataclass(frozen=True)
 class StageCache:
     """A directory with one sub-directory for each finished stage."""
 
     directory: Path
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While active, `clear` refuses: a compile stands on the files of its finished stages."""
+        with explained_os_errors(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        with _locked(self.directory, fcntl.LOCK_SH):
+            yield
+
     def load(self, key: str) -> Artifact | None:
-        """The artifact of a finished stage, if it is there with every file it stands on."""
+        """The artifact of a finished stage, if every file it stands on is there and whole."""
+        directory = self.directory / key
         try:
-            data = (self.directory / key / ARTIFACT).read_bytes()
-            artifact = msgspec.json.decode(data, type=Artifact)
+            kept = msgspec.json.decode((directory / ARTIFACT).read_bytes(), type=_Kept)
+            whole = all((directory / n).stat().st_size == size for n, size in kept.sizes.items())
         except (OSError, msgspec.MsgspecError):
             return None
-        return artifact if all(path.exists() for path in artifact.files()) else None
+        there = whole and all(path.exists() for path in kept.artifact.files())
+        return kept.artifact if there else None
 
     def make(self, key: str, run: Callable[[Path], Artifact]) -> Artifact:
         """Run a stage in a new directory and keep it under `key` if it succeeds."""
         final = self.directory / key
         with explained_os_errors(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(final, ignore_errors=True)
-            work = Path(tempfile.mkdtemp(prefix=".making-", dir=self.directory))
+            _remove(final)
+            work = Path(tempfile.mkdtemp(prefix=MAKING, dir=self.directory))
         try:
             with explained_os_errors(self.directory):
                 artifact = _moved(run(work), work, final)
-                (work / ARTIFACT).write_bytes(msgspec.json.encode(artifact, enc_hook=as_plain))
+                kept = _Kept(artifact, _sizes(work))
+                (work / ARTIFACT).write_bytes(msgspec.json.encode(kept, enc_hook=as_plain))
                 _put_in_place(work, final)
-            return artifact
+            # Another compile may have been first with the same key: its files are the ones there.
+            return self.load(key) or artifact
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -115,15 +140,57 @@ class StageCache:
         return sorted(found, key=lambda entry: -entry.modified)
 
     def clear(self, *, older_than_days: float = 0.0) -> tuple[int, int]:
-        """Remove entries and leftovers of killed compiles; (how many, how many bytes)."""
+        """Remove entries and leftovers of killed compiles; (how many, how many bytes).
+
+        Whatever else is in the directory stays. Raises OutputError while a compile uses the cache.
+        """
+        if not self.directory.is_dir():
+            return 0, 0
         limit = time.time() - older_than_days * 86400
         removed = freed = 0
-        for path in self.directory.glob("*") if self.directory.is_dir() else ():
-            if path.is_dir() and path.stat().st_mtime <= limit:
-                freed += directory_bytes(path)
-                removed += 1
-                shutil.rmtree(path, ignore_errors=True)
+        with _locked(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            for path in self.directory.iterdir():
+                if _is_ours(path) and path.stat().st_mtime <= limit:
+                    freed += directory_bytes(path)
+                    removed += 1
+                    _remove(path)
         return removed, freed
+
+
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    """An advisory lock on the directory itself: a cache on a read-only disk can be used too."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, how)
+        except BlockingIOError:
+            raise OutputError(
+                f"the cache {directory} is in use",
+                expected="no compile that uses it",
+                hint="wait for the compile to end",
+            ) from None
+        except OSError:
+            pass  # a file system without locks (some NFS): as good as it gets there
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_ours(path: Path) -> bool:
+    named = KEY.fullmatch(path.name) or path.name.startswith(MAKING)
+    return bool(named) and path.is_dir() and not path.is_symlink()
+
+
+def _remove(entry: Path) -> None:
+    """Remove an entry; one that is half removed is no entry any more."""
+    (entry / ARTIFACT).unlink(missing_ok=True)
+    shutil.rmtree(entry, ignore_errors=True)
+
+
+def _sizes(directory: Path) -> dict[str, int]:
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.stat().st_size for path in files}
 
 
 def _moved(artifact: Artifact, work: Path, final: Path) -> Artifact:

@@ -22,6 +22,19 @@ EXTRAS = {
 }
 
 
+def missing(error: ImportError) -> MissingDependencyError | None:
+    """The sentence for an import that failed for want of an optional library; None for others."""
+    library = (error.name or "").split(".")[0]
+    if library not in EXTRAS:
+        return None
+    extra, purpose = EXTRAS[library]
+    return MissingDependencyError(
+        f"{library} is needed for {purpose}, and is not installed",
+        found=str(error),
+        hint=f"pip install 'mmedge[{extra}]'",
+    )
+
+
 def require(module: str, *, purpose: str | None = None) -> ModuleType:
     """Import `module`, or raise MissingDependencyError naming the extra that brings it."""
     try:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mmedge.artifact import Artifact, Provenance
+from mmedge.artifact import Artifact, Provenance, replace
 from mmedge.backends.stages import Build
-from mmedge.bundle.pack import pack
+from mmedge.bundle.pack import check_shipped, pack
 from mmedge.cache import StageCache, code_digest, default_cache_directory, key_of, tool_versions
 from mmedge.checkpoint.load import checkpoint_hash, load_model
 from mmedge.checkpoint.stages import Load
@@ -27,17 +27,15 @@ from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.optional import require
-from mmedge.profiling.bundle import measure_bundle
 from mmedge.profiling.stages import Measure
 from mmedge.project import Project, load_project
 from mmedge.report.build import build_report
 from mmedge.report.html import render_html
-from mmedge.runtime.bundle import load
 from mmedge.runtime.manifest import Manifest, is_bundle, read_manifest
 from mmedge.stage import Stage, Workspace
 from mmedge.storage import check_replaceable, exclusive
 from mmedge.targets import Target, load_target
-from mmedge.verify.stages import Verify, check_against
+from mmedge.verify.stages import Verify
 
 if TYPE_CHECKING:
     import torch
@@ -87,9 +85,10 @@ def compile_project(
     device = load_target(target)
     destination = Path(output).resolve()
     check_replaceable(destination, ours=is_bundle)
-    with exclusive(destination):
+    check_shipped(project)
+    store = StageCache(cache or default_cache_directory())
+    with exclusive(destination), store.in_use():
         workspace = _workspace(project, config, device, progress)
-        store = StageCache(cache or default_cache_directory())
         artifact, timeline = run_stages(_first(workspace), workspace, store, use_cache=use_cache)
         report = build_report(artifact, project, device, timeline)
         progress("writing the bundle")
@@ -101,7 +100,9 @@ def run_stages(
     artifact: Artifact, workspace: Workspace, store: StageCache, *, use_cache: bool
 ) -> tuple[Artifact, list[dict[str, Any]]]:
     """Every stage in order, from the cache where it has the same inputs; and how long each took."""
-    key = key_of(artifact.provenance.project_digest, artifact.provenance.versions, code_digest())
+    provenance = artifact.provenance
+    sources = (provenance.project_digest, provenance.checkpoint_sha256)
+    key = key_of(*sources, provenance.versions, code_digest())
     timeline = []
     for stage in STAGES:
         settings = {name: getattr(workspace.config, name) for name in stage.config_keys}
@@ -109,6 +110,8 @@ def run_stages(
         start = time.perf_counter()
         cached = store.load(key) if use_cache else None
         artifact = cached or store.make(key, _runner(stage, artifact, workspace))
+        # A cached artifact names the settings of the compile that made it, not of this one.
+        artifact = replace(artifact, provenance=provenance)
         seconds = time.perf_counter() - start
         timeline.append({"stage": stage.name, "seconds": seconds, "cached": cached is not None})
     return artifact, timeline
@@ -125,45 +128,10 @@ def make_model(project: Project, config: CompileConfig) -> tuple[torch.nn.Module
     return loaded.model, msgspec.to_builtins(loaded.record)
 
 
-def verify_bundle(
-    bundle: str | Path,
-    path: str | Path,
-    *,
-    threads: int | None = None,
-    progress: Progress = _silent,
-) -> dict[str, Any]:
-    """A bundle against the PyTorch model of the project at `path`, on the evaluation set.
-
-    Raises VerificationError where they differ by more than the tolerance, and CheckpointError if
-    the bundle was compiled from another checkpoint.
-    """
-    workspace = _existing(bundle, path, threads, progress)
-    with load(bundle, threads=threads) as opened:
-        return check_against(opened, workspace)
-
-
-def profile_bundle(
-    bundle: str | Path,
-    *,
-    against: str | Path | None = None,
-    seconds: float = 10.0,
-    threads: int | None = None,
-    progress: Progress = _silent,
-) -> dict[str, Any]:
-    """Latency of a bundle end to end and per component, load time and peak memory, on this machine.
-
-    against: a model project; PyTorch eager then runs alternately in the same measurement.
-    """
-    workspace = None if against is None else _existing(bundle, against, threads, progress)
-    return measure_bundle(
-        Path(bundle), workspace=workspace, seconds=seconds, threads=threads, progress=progress
-    )
-
-
-def _existing(
+def live_model(
     bundle: str | Path, path: str | Path, threads: int | None, progress: Progress
 ) -> Workspace:
-    """The live model that `bundle` was compiled from; CheckpointError if it is another."""
+    """The model at `path` that `bundle` was compiled from; CheckpointError if it is another."""
     manifest = read_manifest(Path(bundle))
     project = load_project(Path(path))
     found = checkpoint_hash(project)

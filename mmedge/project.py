@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,12 +154,11 @@ class Project:
         return function
 
     def digest(self) -> str:
-        """A hash over every file of the project, by name and content."""
-        found = hashlib.sha256()
-        for path in sorted(self.directory.rglob("*")):
-            relative = path.relative_to(self.directory)
-            if path.is_file() and not any(_is_build_output(part) for part in relative.parts):
-                found.update(f"{relative}\0{sha256_file(path)}\n".encode())
+        """A hash over the decoded project file and every file of the project, links followed."""
+        found = hashlib.sha256(msgspec.json.encode(self.file, order="sorted"))
+        for path in sorted(_files(self.directory)):
+            name = path.relative_to(self.directory)
+            found.update(f"{name}\0{sha256_file(path)}\n".encode(errors="surrogateescape"))
         return found.hexdigest()
 
     @contextmanager
@@ -181,26 +181,48 @@ def load_project(path: Path) -> Project:
             expected=f"a directory with {PROJECT_FILE}",
             hint=f"mmedge init {path}  writes a first one by looking at the checkpoint",
         )
-    return project_from_mapping(file.parent, read_toml(file))
+    return project_from_mapping(file.parent, read_toml(file), where=file)
 
 
-def project_from_mapping(directory: Path, data: dict[str, Any]) -> Project:
-    """A project in `directory` from the content of its mmedge.toml."""
-    where = directory / PROJECT_FILE
+def project_from_mapping(
+    directory: Path, data: dict[str, Any], *, where: Path | None = None
+) -> Project:
+    """A project in `directory` from the content of its mmedge.toml, which is at `where`."""
+    where = where or directory / PROJECT_FILE
+    _check_schema(data.get("schema", SCHEMA), where)
     decoded = decode(data, ProjectFile, where=where)
-    if decoded.schema > SCHEMA:
-        raise ProjectError(
-            f"{PROJECT_FILE} has a newer schema than this mmedge reads",
-            found=decoded.schema,
-            expected=f"at most {SCHEMA}",
-            where=where,
-            hint="pip install --upgrade mmedge",
-        )
     for name, table in decoded.inputs.items():
         _check_input(name, table, decoded, where)
     for name in decoded.axes:
         _check_axis(name, decoded, where)
     return Project(directory, decoded)
+
+
+def _check_schema(schema: object, where: Path) -> None:
+    """Before any key is looked at: a newer schema may well have keys that are unknown here."""
+    if not isinstance(schema, int) or schema < 1:
+        raise ProjectError("schema is not a version", found=schema, expected=SCHEMA, where=where)
+    if schema > SCHEMA:
+        raise ProjectError(
+            f"{where.name} has a newer schema than this mmedge reads",
+            found=schema,
+            expected=f"at most {SCHEMA}",
+            where=where,
+            hint="pip install --upgrade mmedge",
+        )
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """Every file below `directory` but build outputs; each directory once, however linked."""
+    seen: set[Path] = set()
+    for root, directories, files in os.walk(directory, followlinks=True):
+        real = Path(root).resolve()
+        fresh = real not in seen
+        seen.add(real)
+        directories[:] = [n for n in sorted(directories) if fresh and not _is_build_output(n)]
+        if fresh:
+            paths = (Path(root, name) for name in files if not _is_build_output(name))
+            yield from (path for path in paths if path.is_file())
 
 
 def _is_build_output(part: str) -> bool:
@@ -262,28 +284,41 @@ def _import_project_module(directory: Path, name: str) -> Any:
     """Import `name` from `directory`, even where another project's module has the same name."""
     for loaded, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        stem = loaded.split(".")[0]
-        local = (directory / f"{stem}.py").exists() or (directory / stem).is_dir()
-        if local and file and directory not in Path(file).resolve().parents:
+        if file and _is_shadowed(directory, loaded.split(".")[0], Path(file).resolve()):
             del sys.modules[loaded]
     importlib.invalidate_caches()
+    where = directory / f"{name.replace('.', '/')}.py"
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != name.split(".")[0]:
+        if not f"{name}.".startswith(f"{error.name}."):
             raise ProjectError(
-                f"{name}.py imports {error.name!r}, which is not installed",
-                where=directory / f"{name}.py",
+                f"{where.name} imports {error.name!r}, which is not installed",
+                where=where,
                 hint=f"pip install {error.name}",
             ) from error
         raise ProjectError(
             f"there is no module {name!r} in the project",
-            expected=directory / f"{name}.py",
+            expected=where,
             where=directory / PROJECT_FILE,
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may call sys.exit when it is imported
         raise ProjectError(
-            f"{name}.py could not be imported",
+            f"{where.name} could not be imported",
             found=f"{type(error).__name__}: {error}",
-            where=directory / f"{name}.py",
+            where=where,
         ) from error
+
+
+def _is_shadowed(directory: Path, name: str, file: Path) -> bool:
+    """Whether the loaded module `name`, of `file`, hides one that the project has.
+
+    A plain directory hides nothing installed, as for Python itself: a project may keep its data
+    in a directory called "onnx". It does hide what another project had under that name.
+    """
+    if directory in file.parents:
+        return False
+    if (directory / f"{name}.py").is_file() or (directory / name / "__init__.py").is_file():
+        return True
+    installed = any(parent in file.parents for parent in map(Path, filter(None, sys.path)))
+    return (directory / name).is_dir() and not installed

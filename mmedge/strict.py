@@ -25,6 +25,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ProjectError(f"{path} does not exist") from None
+    except OSError as error:
+        raise ProjectError(f"{path} cannot be read", found=error.strerror) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError("the file is not valid TOML", found=str(error), where=path) from error
 

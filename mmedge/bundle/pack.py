@@ -6,20 +6,23 @@ import json
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
 from mmedge.artifact import Artifact, EngineFile
 from mmedge.errors import BundleError, ProjectError
-from mmedge.project import Project
+from mmedge.project import PROJECT_FILE, Project
 from mmedge.runtime.manifest import MANIFEST, SCHEMA, Engine, Golden, Manifest, is_bundle
 from mmedge.runtime.preprocess import preprocess_files
 from mmedge.storage import atomic_directory, sha256_file
+from mmedge.strict import nearest
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
+GOLDEN = "golden.npz"
+RESERVED = (MANIFEST, REPORT_JSON, REPORT_HTML, GOLDEN, "engines", "substitutes")
 Render = Callable[[dict[str, Any]], str]
 
 
@@ -35,15 +38,14 @@ def pack(
         engines: dict[str, tuple[Engine, ...]] = {
             name: (_copy_engine(name, file, directory),) for name, file in artifact.engines.items()
         }
-        for name in _preprocessing_files(project):
+        for name in _shipped_files(project):
             _copy(project.path(name), directory / name)
-        labels = _copy_labels(project, artifact, directory)
         for source, substitute in artifact.wired.substitutes.items():
             if substitute.file:
                 _copy(Path(artifact.substitutes[source]), directory / substitute.file)
-        _copy(_golden(artifact), directory / "golden.npz")
+        _copy(_golden(artifact), directory / GOLDEN)
         _write_report(directory, report, render)
-        manifest = _manifest(artifact, directory, engines, labels)
+        manifest = _manifest(artifact, directory, engines, _labels(project, artifact))
         data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         (directory / MANIFEST).write_bytes(data)
     return manifest
@@ -57,25 +59,70 @@ def _copy_engine(name: str, engine: EngineFile, directory: Path) -> Engine:
     return Engine(engine.kind, f"engines/{source.name}", engine.precision, engine.built_with)
 
 
-def _preprocessing_files(project: Project) -> list[str]:
-    return [name for item in project.model_inputs() for name in preprocess_files(item)]
+def check_shipped(project: Project) -> None:
+    """Raise ProjectError unless every file that would travel in the bundle can."""
+    for name in _shipped_files(project):
+        path = project.path(name)
+        parts = PurePosixPath(name)
+        if parts.is_absolute() or ".." in parts.parts or not path.is_file():
+            raise ProjectError(
+                f"{name!r} cannot travel in the bundle",
+                expected="a file inside the project directory",
+                where=project.directory / PROJECT_FILE,
+                hint="copy it into the project",
+            )
+        if parts.parts[0] in RESERVED:
+            raise ProjectError(
+                f"{name!r} has a name that the bundle itself uses",
+                expected=f"none of {', '.join(RESERVED)}",
+                where=project.directory / PROJECT_FILE,
+            )
+    for output, table in project.file.outputs.items():
+        if table.labels is not None:
+            _read_labels(project.path(table.labels), output)
 
 
-def _copy_labels(project: Project, artifact: Artifact, directory: Path) -> dict[str, str]:
+def _shipped_files(project: Project) -> list[str]:
+    names = [name for item in project.model_inputs() for name in preprocess_files(item)]
+    return names + [table.labels for table in project.file.outputs.values() if table.labels]
+
+
+def _labels(project: Project, artifact: Artifact) -> dict[str, str]:
+    """Output -> its file of class names; ProjectError where they are not that output's."""
+    specs = artifact.wired.sources()
     labels = {}
     for output, table in project.file.outputs.items():
-        if output not in artifact.wired.outputs or table.labels is None:
+        if output not in artifact.wired.outputs:
+            raise ProjectError(
+                f"[outputs.{output}] is not an output of the model",
+                where=project.directory / PROJECT_FILE,
+                hint=nearest(output, list(artifact.wired.outputs)),
+            )
+        if table.labels is None:
             continue
-        path = project.path(table.labels)
-        try:
-            names = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ProjectError("the labels are not JSON", found=error, where=path) from error
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ProjectError("the labels are not a list of strings", where=path)
-        _copy(path, directory / table.labels)
+        spec = specs.get(artifact.wired.outputs[output])
+        count = len(_read_labels(project.path(table.labels), output))
+        classes = spec.shape[-1] if spec is not None and spec.shape else None
+        if isinstance(classes, int) and classes != count:
+            raise ProjectError(
+                f"the labels of output {output!r} are not one for each class",
+                found=f"{count} labels",
+                expected=f"{classes}, the last dimension of {spec}",
+                where=project.path(table.labels),
+            )
         labels[output] = table.labels
     return labels
+
+
+def _read_labels(path: Path, output: str) -> list[str]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[str])
+    except msgspec.MsgspecError as error:
+        raise ProjectError(
+            f"the labels of output {output!r} are not a JSON list of strings",
+            found=error,
+            where=path,
+        ) from error
 
 
 def _write_report(directory: Path, report: dict[str, Any], render: Render) -> None:
@@ -111,7 +158,7 @@ def _manifest(
         checkpoint_sha256=provenance.checkpoint_sha256,
         wiring=artifact.wired,
         engines=engines,
-        golden=Golden("golden.npz", artifact.records["verify"]["golden_tolerance"]),
+        golden=Golden(GOLDEN, artifact.records["verify"]["golden_tolerance"]),
         files=files,
         labels=labels,
     )

@@ -10,7 +10,7 @@ from mmedge.checkpoint.formats import Format, detect, find_index, wanted_objects
 from mmedge.checkpoint.hashing import checkpoint_files
 from mmedge.checkpoint.header import safetensors_header, shard_files
 from mmedge.checkpoint.huggingface import read_config, weight_files
-from mmedge.checkpoint.huggingface_inputs import config_inputs
+from mmedge.checkpoint.huggingface_inputs import config_axes, config_inputs
 from mmedge.checkpoint.program_summary import program_inputs, program_tensors
 from mmedge.checkpoint.record import tensor_entries
 from mmedge.checkpoint.summary import CheckpointSummary
@@ -37,8 +37,11 @@ def describe(path: Path) -> CheckpointSummary:
         )
     if format is Format.HUGGING_FACE:
         tensors = tuple(t for file in weight_files(path) for t in safetensors_header(file))
-        inputs = config_inputs(path, read_config(path))
-        return CheckpointSummary(format, size_bytes, tensors, inputs=inputs)
+        config = read_config(path)
+        inputs = config_inputs(path, config)
+        names = {dim for item in inputs for dim in item.shape}
+        axes = {name: limits for name, limits in config_axes(config).items() if name in names}
+        return CheckpointSummary(format, size_bytes, tensors, inputs=inputs, axes=axes)
     index = find_index(path)
     if format in {Format.SAFETENSORS, Format.SHARDED_SAFETENSORS}:
         files = (path,) if index is None else shard_files(index)

@@ -24,6 +24,15 @@ def config_inputs(directory: Path, config: dict[str, Any]) -> tuple[InputGuess, 
     return tuple(inputs)
 
 
+def config_axes(config: dict[str, Any]) -> dict[str, tuple[int, int | None]]:
+    """Name -> (smallest, largest size) of axes that the config bounds.
+
+    A text is at least two tokens long: torch.export takes a size of one for a constant.
+    """
+    positions = (config.get("text_config") or config).get("max_position_embeddings")
+    return {"length": (2, int(positions))} if positions else {}
+
+
 def _text_inputs(directory: Path, config: dict[str, Any]) -> list[InputGuess]:
     text = config.get("text_config") or config
     if "vocab_size" not in text and "text_config" not in config:

@@ -69,6 +69,14 @@ def main(arguments: list[str] | None = None) -> None:
     except MmedgeError as error:
         _tell(error.to_dict(), f"error: {error}", words)
         sys.exit(error.exit_code)
+    except ImportError as error:
+        from mmedge.optional import missing
+
+        told = missing(error)
+        if told is None:
+            raise
+        _tell(told.to_dict(), f"error: {told}", words)
+        sys.exit(told.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

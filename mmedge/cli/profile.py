@@ -28,7 +28,7 @@ def command(
     quiet: bool,
 ) -> None:
     """Measure BUNDLE on this machine: latency, cold start, memory."""
-    from mmedge.pipeline import profile_bundle
+    from mmedge.bundles import profile_bundle
 
     with progress(quiet=quiet) as show:
         facts = profile_bundle(

@@ -25,17 +25,10 @@ def command(
 
     With --against PROJECT also the whole evaluation set and the task metric, against PyTorch.
     """
-    from mmedge import runtime
-    from mmedge.verify.golden import check_golden
+    from mmedge.bundles import verify_bundle
 
     with progress(quiet=quiet) as show:
-        show("checking files and golden outputs")
-        with runtime.load(bundle, threads=threads) as opened:
-            facts = check_golden(opened)
-        if against:
-            from mmedge.pipeline import verify_bundle
-
-            facts["against"] = verify_bundle(bundle, against, threads=threads, progress=show)
+        facts = verify_bundle(bundle, against=against, threads=threads, progress=show)
     emit(facts, as_json=as_json, render=_table)
 
 

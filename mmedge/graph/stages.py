@@ -13,7 +13,7 @@ from mmedge.graph.boundaries import infer_boundaries
 from mmedge.graph.export import export_component, user_line
 from mmedge.graph.files import graph_specs, load_graph, save_graph, weight_bytes
 from mmedge.graph.layers import account_for_layers
-from mmedge.graph.passes import DEFAULT_PASSES, PassRecord, run_passes
+from mmedge.graph.passes import DEFAULT_PASSES, LEGALIZING_PASSES, PassRecord, run_passes
 from mmedge.graph.wire import learned_substitutes, wire
 from mmedge.recipes import ComponentModule, Split, load_recipe
 from mmedge.stage import Workspace
@@ -86,12 +86,13 @@ class Rewrite:
         for name, path in artifact.graphs.items():
             workspace.progress(f"rewriting {name}")
             feeds = _debug_feeds(workspace, name, artifact) if workspace.config.debug else None
-            model, done = run_passes(load_graph(Path(path)), DEFAULT_PASSES, feeds=feeds)
+            model, legalized = run_passes(load_graph(Path(path)), LEGALIZING_PASSES)
+            model, done = run_passes(model, DEFAULT_PASSES, feeds=feeds)
             target = directory / f"{name}.onnx"
             save_graph(model, target)
             graphs[name], models[name] = str(target), model
             record[name] = {"nodes": len(model.graph), "weight_bytes": weight_bytes(model)}
-            record[name]["passes"] = [_pass_summary(item) for item in done]
+            record[name]["passes"] = [_pass_summary(item) for item in (*legalized, *done)]
         specs = {name: graph_specs(model) for name, model in models.items()}
         wiring = wire(workspace.project, workspace.split, specs)
         substitutes = _save_learned(workspace, wiring, directory)
@@ -123,7 +124,7 @@ def make_split(workspace: Workspace) -> Split:
             found=f"{type(error).__name__}: {error}",
             expected=f"forward to accept {given}",
             where=user_line([error], "", project.directory),
-            hint="correct [inputs] in mmedge.toml: names, shapes and dtypes are forward's arguments",
+            hint="correct [inputs]: names, shapes and dtypes are those of forward's arguments",
         ) from error
 
 

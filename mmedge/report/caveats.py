@@ -7,8 +7,9 @@ from typing import Any
 
 from mmedge.report.comparison import absent, by_component, end_to_end
 from mmedge.report.layer_account import parameters_not_listed
-from mmedge.report.quantities import CALLS_FOR_PERCENTILE, interval, plural, times
+from mmedge.report.quantities import CALLS_FOR_PERCENTILE, interval, plural, size, times
 
+NOTABLY = 1.05
 SIDES = {"engine": "the engine", "pytorch": "PyTorch"}
 
 
@@ -23,7 +24,12 @@ class Caveat:
 
 def caveats(report: dict[str, Any]) -> tuple[Caveat, ...]:
     """Every caveat that the report's own numbers give reason for."""
-    found = [*_of_verification(report), *_of_layers(report), *_of_measurement(report)]
+    found = [
+        *_of_verification(report),
+        *_of_layers(report),
+        *_of_size(report),
+        *_of_measurement(report),
+    ]
     return tuple(sorted(found, key=lambda caveat: not caveat.serious))
 
 
@@ -67,6 +73,18 @@ def _of_verification(report: dict[str, Any]) -> list[Caveat]:
         )
         found.append(Caveat("No task metric", text, serious=False))
     return found
+
+
+def _of_size(report: dict[str, Any]) -> list[Caveat]:
+    before = report["checkpoint"]["size_bytes"]
+    after = sum(component["engine"]["size_bytes"] for component in report["components"])
+    if after <= before * NOTABLY:
+        return []
+    text = (
+        f"The engines take {size(after)}, the checkpoint's weights {size(before)}: a graph is "
+        "added to the weights, and weights that two components use are stored twice."
+    )
+    return [Caveat("Larger than the checkpoint", text, serious=False)]
 
 
 def _of_layers(report: dict[str, Any]) -> list[Caveat]:

@@ -84,6 +84,7 @@ def _facts(report: dict[str, Any]) -> dict[str, Any]:
         "listed_parameters": layer_account.listed_parameters(report),
         "comparisons": _comparisons(report),
         "latency_rows": latency_rows.latency_rows(report),
+        "steady_rows": latency_rows.steady_rows(report),
         "not_measured_alone": latency_rows.not_measured_alone(report),
         "machine": latency_rows.machine_facts(report),
         "engines_size_bytes": engines_size_bytes(report),

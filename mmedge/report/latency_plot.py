@@ -72,7 +72,7 @@ def _draw_axes(root: Element, axis: Axis) -> None:
     for value in axis.ticks():
         x = axis.position(value)
         svg.add(root, "line", x1=x, x2=x, y1=TOP, y2=BOTTOM, class_="grid")
-        text = significant(value, 2 if axis.logarithmic else 3)
+        text = significant(value, 1 if axis.logarithmic else 3)
         svg.add(root, "text", text, x=x, y=BOTTOM + 18, class_="small", text_anchor="middle")
     scale = "logarithmic scale" if axis.logarithmic else "linear scale"
     caption = f"latency of one call in ms, {scale}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,19 +33,42 @@ class LatencyRow:
     p95: str
     p99: str
     largest: str
-    calls: str
     cpu: str
+    calls: str
+
+
+@dataclass(frozen=True)
+class SteadyRow:
+    """How far one measurement may be trusted, as text; by side, in the order of `SIDES`."""
+
+    what: str
     speedup: str
-    state: str
+    warmed_up: bool
+    drift: tuple[str, ...]
+    outliers: tuple[str, ...]
 
 
 def latency_rows(report: dict[str, Any]) -> list[LatencyRow]:
-    """End to end, then every component that was measured."""
-    measurement = report["measurement"]
-    if measurement["end_to_end"] is None:
-        return []
-    parts = {WHOLE: measurement["end_to_end"], **measurement["components"]}
-    return [_row(what, side, part) for what, part in parts.items() for side in part["summaries"]]
+    """End to end, then every component that was measured: each side."""
+    return [
+        _latency_row(what, side, part)
+        for what, part in _parts(report).items()
+        for side in part["summaries"]
+    ]
+
+
+def steady_rows(report: dict[str, Any]) -> list[SteadyRow]:
+    """Speed-up, warm-up, drift and outliers of the same measurements."""
+    return [
+        SteadyRow(
+            what=what,
+            speedup=_speedup(part["speedup"]),
+            warmed_up=part["warmed_up"],
+            drift=tuple(_by_side(part, _drift)),
+            outliers=tuple(_by_side(part, lambda summary: percent(summary["outlier_share"]))),
+        )
+        for what, part in _parts(report).items()
+    ]
 
 
 def not_measured_alone(report: dict[str, Any]) -> list[str]:
@@ -63,37 +87,46 @@ def machine_facts(report: dict[str, Any]) -> dict[str, Any] | None:
     return {_label(key): _fact(key, value) for key, value in machine.items()}
 
 
-def _row(what: str, side: str, part: dict[str, Any]) -> LatencyRow:
+def _parts(report: dict[str, Any]) -> dict[str, Any]:
+    measurement = report["measurement"]
+    if measurement["end_to_end"] is None:
+        return {}
+    return {WHOLE: measurement["end_to_end"], **measurement["components"]}
+
+
+def _latency_row(what: str, side: str, part: dict[str, Any]) -> LatencyRow:
     summary = part["summaries"][side]
-    faster = part["speedup"] if side == "engine" else None
     bounds = summary["p50_interval_ms"]
     return LatencyRow(
         what=what,
         side=SIDES.get(side, side),
         p50=milliseconds(summary["p50_ms"]),
-        p50_interval=interval(bounds) if bounds else "no interval",
+        p50_interval=interval(bounds) if bounds else "no interval: too few calls",
         p90=percentile(summary, 90),
         p95=percentile(summary, 95),
         p99=percentile(summary, 99),
         largest=milliseconds(summary["max_ms"]),
-        calls=count(summary["count"]),
         cpu=milliseconds(part["cpu_ms_per_call"].get(side)),
-        speedup=f"{times(faster['value'])} ({interval(faster)})" if faster else "",
-        state=_state(summary, warmed_up=part["warmed_up"]),
+        calls=count(summary["count"]),
     )
 
 
-def _state(summary: dict[str, Any], *, warmed_up: bool) -> str:
-    """Warm-up, drift and outliers in a few words."""
-    drift = summary["drift"]
-    if drift is None:
-        drifted = "too few rounds to see drift"
-    elif summary["drifted"]:
-        drifted = f"drifted {times(drift['value'])}"
-    else:
-        drifted = "no drift"
-    warm = "warm" if warmed_up else "still warming up"
-    return f"{warm}; {drifted}; {percent(summary['outlier_share'])} outliers"
+def _speedup(ratio: dict[str, float] | None) -> str:
+    return f"{times(ratio['value'])} ({interval(ratio)})" if ratio else NOT_AVAILABLE
+
+
+def _by_side(part: dict[str, Any], words: Callable[[dict[str, Any]], str]) -> Iterator[str]:
+    for side, summary in part["summaries"].items():
+        yield f"{SIDES.get(side, side)}: {words(summary)}"
+
+
+def _drift(summary: dict[str, Any]) -> str:
+    """The second half of the run beside the first."""
+    ratio = summary["drift"]
+    if ratio is None:
+        return "too few rounds to tell"
+    found = f"{times(ratio['value'])} ({interval(ratio)})"
+    return f"{found}, drifted" if summary["drifted"] else found
 
 
 def _label(key: str) -> str:

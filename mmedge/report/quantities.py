@@ -13,6 +13,7 @@ NOT_AVAILABLE = "not available"
 TOO_FEW = "too few calls"
 # A percentile is read off the sample only where at least one call is expected beyond it.
 CALLS_FOR_PERCENTILE = {50: 2, 90: 10, 95: 20, 99: 100}
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def significant(value: float | None, digits: int = 3) -> str:
@@ -29,13 +30,13 @@ def significant(value: float | None, digits: int = 3) -> str:
 
 
 def scientific(value: float | None) -> str:
-    """Two significant digits with an exponent: 2.7e-7; 0 is 0."""
+    """Two significant digits and a power of ten: 2.7×10⁻⁷; 0 is 0."""
     if value is None or not math.isfinite(value):
         return NOT_AVAILABLE
     if value == 0:
         return "0"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return f"{mantissa.removesuffix('.0')}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -87,7 +88,7 @@ def interval(bounds: dict[str, float] | None, unit: str = "") -> str:
 
 
 def cosine(value: float | None) -> str:
-    """Cosine similarity; near 1 its distance from 1, which says more: 1 − 2.7e-15."""
+    """Cosine similarity; near 1 its distance from 1, which says more: 1 − 2.7×10⁻¹⁵."""
     if value is None:
         return NOT_AVAILABLE
     return f"1 − {scientific(1 - value)}" if 0 < 1 - value < 1e-4 else f"{value:.5g}"

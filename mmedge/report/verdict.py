@@ -66,7 +66,7 @@ def _speed_words(report: dict[str, Any]) -> str:
         return f"It runs {times(speedup['value'])} faster than PyTorch eager."
     if speedup["high"] < 1:
         return f"It runs {times(1 / speedup['value'])} slower than PyTorch eager."
-    return "Its speed cannot be told from that of PyTorch eager."
+    return "Its speed is not measurably different from that of PyTorch eager."
 
 
 def speedup_of(report: dict[str, Any]) -> dict[str, float] | None:

@@ -8,12 +8,13 @@ from xml.etree.ElementTree import Element
 
 from mmedge.report import svg
 from mmedge.report.layered_layout import Edge, Layout, Node, arrange
-from mmedge.report.quantities import plural, shape, size, tensor
+from mmedge.report.quantities import plural, shape, size
 
 BOX_WIDTH, BOX_HEIGHT = 172.0, 58.0
 COLUMN_STEP, ROW_STEP = 236.0, 80.0
 MARGIN, LOOP = 6.0, 34.0
 TITLE_SIZE, LINE_SIZE = 13.0, 11.0
+SMALLEST_SCALE = 0.75  # a wider diagram scrolls: its text would be smaller than people can read
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def wiring_diagram(report: dict[str, Any]) -> str:
         description=_in_words(boxes, flows),
     )
     root.set("class", "wiring")
+    root.set("style", f"min-width: {SMALLEST_SCALE * width:.0f}px")
     _arrow_head(root)
     for edge, tensors in flows.items():
         _draw_edge(root, layout, edge, tensors, optional=boxes[edge[0]].optional)
@@ -60,7 +62,7 @@ def _boxes(report: dict[str, Any]) -> dict[Node, Box]:
     boxes: dict[Node, Box] = {}
     for item in report["inputs"]:
         spec = item["spec"]
-        lines = (_role(item), tensor(spec))
+        lines = (_role(item), shape(spec["shape"]))
         optional = item.get("optional", False)
         boxes["input", spec["name"]] = Box("input", spec["name"], lines, optional)
     for component in report["components"]:
@@ -78,7 +80,8 @@ def _boxes(report: dict[str, Any]) -> dict[Node, Box]:
 def _role(item: dict[str, Any]) -> str:
     if item.get("indicates"):
         return f"says if {item['indicates']} is there"
-    return f"{item['modality']}, optional" if item.get("optional") else str(item["modality"])
+    optional = ", optional" if item.get("optional") else ""
+    return f"{item['modality']} {item['spec']['dtype']}{optional}"
 
 
 def output_specs(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -147,13 +150,9 @@ def _draw_edge(
     for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
         bend = (x1 - x0) / 2
         drawn += f" C{x0 + bend:.1f},{y0:.1f} {x1 - bend:.1f},{y1:.1f} {x1:.1f},{y1:.1f}"
-    kind = "flow optional" if optional else "flow"
+    kind = "flow" + " optional" * optional + " several" * (len(tensors) > 1)
     curve = svg.add(root, "path", d=drawn, class_=kind, marker_end="url(#arrow)")
     svg.add(curve, "title", ", ".join(tensors))
-    if len(tensors) > 1:
-        x, y = points[-1]
-        text = plural(len(tensors), "tensor")
-        svg.add(root, "text", text, x=x - 8, y=y - 8, class_="small", text_anchor="end")
 
 
 def _draw_box(root: Element, box: Box, left: float, top: float) -> None:

@@ -6,9 +6,13 @@ from mmedge.graph.passes.base import GraphPass, Outcome, PassRecord, run_passes
 from mmedge.graph.passes.dedupe_weights import DedupeWeights
 from mmedge.graph.passes.deduplicate_subexpressions import DeduplicateSubexpressions
 from mmedge.graph.passes.drop_unused_inputs import DropUnusedInputs
+from mmedge.graph.passes.expand_attention_masks import ExpandAttentionMasks
 from mmedge.graph.passes.fold_constants import FoldConstants
 from mmedge.graph.passes.rebind_axis_sources import RebindAxisSources
 from mmedge.graph.passes.remove_no_ops import RemoveNoOps
+
+# What ONNX allows and an engine refuses is put right before anything is run.
+LEGALIZING_PASSES: tuple[GraphPass, ...] = (ExpandAttentionMasks(),)
 
 # Folding comes first: it turns computed shapes into constants, by which RemoveNoOps and
 # RebindAxisSources recognise what they look for. Weights are shared after folding, which makes
@@ -26,9 +30,11 @@ DEFAULT_PASSES: tuple[GraphPass, ...] = (
 
 __all__ = [
     "DEFAULT_PASSES",
+    "LEGALIZING_PASSES",
     "DedupeWeights",
     "DeduplicateSubexpressions",
     "DropUnusedInputs",
+    "ExpandAttentionMasks",
     "FoldConstants",
     "GraphPass",
     "Outcome",

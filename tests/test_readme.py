@@ -1,0 +1,78 @@
+"""Every command and every Python example in the README runs, in the order a reader meets them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from mmedge.project import project_from_mapping
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = "".join(blocks("console")).splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which the README's relative paths exist, and nothing else is written."""
+    directory = tmp_path_factory.mktemp("readme")
+    (directory / "examples").symlink_to(ROOT / "examples")
+    return directory
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    scripts = str(Path(sys.executable).parent)
+    path = scripts + os.pathsep + os.environ["PATH"]
+    return {**os.environ, "PATH": path, "MMEDGE_CACHE": str(checkout / "cache")}
+
+
+@pytest.mark.slow
+def test_every_command_runs(checkout: Path) -> None:
+    assert len(commands()) >= 10
+    for command in commands():
+        done = subprocess.run(
+            command, shell=True, cwd=checkout, env=environment(checkout),
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert done.stdout.strip(), f"{command} printed nothing"
+    for number, code in enumerate(blocks("python")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=checkout, env=environment(checkout),
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"example {number}\n{done.stderr}"
+
+
+def test_every_command_of_the_command_line_is_shown() -> None:
+    from mmedge.cli import COMMANDS
+
+    shown = {command.split()[1] for command in commands()}
+    assert shown == set(COMMANDS)
+
+
+def test_the_project_file_is_one() -> None:
+    (text,) = blocks("toml")
+    project = project_from_mapping(ROOT, tomllib.loads(text))
+    assert list(project.file.inputs) == ["image", "question"]
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    named = re.findall(r"`((?:mmedge|export|tests|profiles|examples|docs)/[\w/.]+)`", TEXT)
+    named += re.findall(r"\]\(([\w/.]+)\)", TEXT)
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing
