@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from mmedge.errors import ProjectError
-from mmedge.tensors import Array, Axis, TensorSpec
+from mmedge.tensors import DTYPES, Array, Axis, TensorSpec
 
 Source = str
 
@@ -40,9 +40,14 @@ def axis_size(inputs: Mapping[str, Array], specs: Iterable[TensorSpec], axis: st
     raise KeyError(axis)
 
 
-def another_size(size: int, limits: Axis) -> int:
-    """A size next to `size` that the axis admits."""
-    return size + 1 if size < limits.max else size - 1
+def other_sizes(size: int, limits: Axis) -> tuple[int, ...]:
+    """Sizes the axis admits besides `size`: the next one, and one far away.
+
+    The next one tells equal sizes from related ones; a stride may need the far one to show.
+    """
+    larger = size < limits.max
+    near, far = (size + 1, min(2 * size, limits.max)) if larger else (size - 1, size // 2)
+    return tuple(s for s in dict.fromkeys((near, far)) if max(1, limits.min) <= s <= limits.max)
 
 
 class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,7 +135,12 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return found
 
     def check(self) -> None:
-        """Raise ProjectError unless every binding names an earlier source, and names are unique."""
+        """Raise ProjectError unless every binding names an earlier source, and names are unique.
+
+        Also where a dtype or dimension is impossible, an input's axis has no range, or something
+        is said of an input, output or component that there is not.
+        """
+        self._check_inputs()
         known = {item.spec.name for item in self.inputs}
         seen: set[str] = set()
         for component in self.components:
@@ -141,11 +151,44 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for tensor in component.inputs:
                 self._check_bound(component, tensor, known, fed)
             known |= {f"{component.name}.{out.name}" for out in component.outputs}
+        for source in (*self.sources(), *self.substitutes):
+            self._check_source(source, known)
         if self.generation is not None:
+            self._check_generation(self.generation)
             known.add(f"{self.generation.decoder}.tokens")
         for output, source in self.outputs.items():
             if source not in known:
                 raise ProjectError(f"output {output!r} is wired to {source!r}, which nothing makes")
+
+    def _check_inputs(self) -> None:
+        names = [item.spec.name for item in self.inputs]
+        for item in self.inputs:
+            name = item.spec.name
+            if names.count(name) > 1:
+                raise ProjectError(f"two inputs are called {name!r}")
+            if item.indicates is not None and item.indicates not in names:
+                raise ProjectError(f"input {name!r} indicates {item.indicates!r}, which is none")
+            for axis in item.spec.dynamic_axes.values():
+                if axis not in self.axes:
+                    raise ProjectError(f"axis {axis!r} of input {name!r} has no range")
+
+    def _check_source(self, source: Source, known: set[Source]) -> None:
+        if source not in known:
+            raise ProjectError(f"there is a substitute for {source!r}, which nothing makes")
+        spec = self.sources()[source]
+        if spec.dtype not in DTYPES or any(isinstance(d, int) and d < 0 for d in spec.shape):
+            raise ProjectError(f"{source!r} has an impossible dtype or shape", found=spec)
+
+    def _check_generation(self, generation: Generation) -> None:
+        known = {component.name: component for component in self.components}
+        if generation.decoder not in known:
+            raise ProjectError(f"the decoder {generation.decoder!r} is not a component")
+        decoder = known[generation.decoder]
+        takes, gives = ({t.name for t in side} for side in (decoder.inputs, decoder.outputs))
+        lost = {generation.token_input, *generation.cache} - takes
+        lost |= {generation.logits_output, *generation.cache.values()} - gives
+        if lost:
+            raise ProjectError(f"the decoder {decoder.name!r} has no {', '.join(sorted(lost))}")
 
     def _fed_by_generation(self, component: ComponentSpec) -> set[str]:
         """Inputs that the generating loop provides: the token and the cache."""

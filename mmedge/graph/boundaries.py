@@ -2,20 +2,24 @@
 
 The user names the dynamic axes of the model's inputs. What becomes of them inside (a sequence
 halved by a convolution, a batch kept) is measured: each axis is resized in turn, and every
-dimension that moves is dynamic.
+dimension that moves is dynamic. Dimensions that always have the same size are one axis.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mmedge.errors import ProjectError
 from mmedge.recipes import Split, Tensors
-from mmedge.tensors import Axis, TensorSpec
-from mmedge.wiring import ModelInput, another_size, axis_size, resize_axis
+from mmedge.tensors import Array, Axis, Dim, TensorSpec
+from mmedge.wiring import ModelInput, axis_size, other_sizes, resize_axis
 
 if TYPE_CHECKING:
     import torch
+
+# The sizes that a dimension had, one for each run of the model.
+History = tuple[int, ...]
 
 
 def infer_boundaries(
@@ -23,54 +27,68 @@ def infer_boundaries(
 ) -> dict[str, TensorSpec]:
     """The spec of every source, its dynamic dimensions named.
 
-    A dimension that has an axis' size whenever the axis is resized gets the axis' name; one that
-    moves otherwise gets a name of its own.
+    A dimension that has an axis' size in every run gets the axis' name; one that moves otherwise
+    gets a name of its own, which it shares with those that have its size in every run.
     """
     base = split.run(example)
-    names: dict[tuple[str, int], str] = {}
-    for axis in axes:
-        size, resized = _resized(axis, inputs, example, axes[axis])
-        try:
-            moved = split.run(resized)
-        except Exception as error:
-            raise ProjectError(
-                f"axis {axis!r} is declared dynamic, and the model fails when its size is {size}",
-                found=f"{type(error).__name__}: {error}",
-                where=f"[inputs], axis {axis!r}",
-                hint=f"write the size instead of {axis!r} if the model takes only one",
-            ) from error
-        for source, tensor in base.items():
-            _name_moved(names, source, (tensor.shape, moved[source].shape), (axis, size))
-    return {source: _spec(source, tensor, names) for source, tensor in base.items()}
+    specs = [item.spec for item in inputs]
+    arrays = {name: tensor.numpy() for name, tensor in example.items()}
+    sizes = {axis: axis_size(arrays, specs, axis) for axis in axes}
+    runs = [(sizes, _shapes(base))]
+    for axis, limits in axes.items():
+        for size in other_sizes(sizes[axis], limits):
+            resized = resize_axis(arrays, specs, axis=axis, size=size)
+            shapes = _run_resized(split, _tensors(resized), axis, size)
+            runs.append(({**sizes, axis: size}, shapes))
+    histories = {axis: tuple(now[axis] for now, _ in runs) for axis in axes}
+    names = {history: axis for axis, history in histories.items() if len(set(history)) > 1}
+    return {
+        source: _spec(source, tensor, [shapes[source] for _, shapes in runs], names)
+        for source, tensor in base.items()
+    }
 
 
-def _resized(
-    axis: str, inputs: tuple[ModelInput, ...], example: Tensors, limits: Axis
-) -> tuple[int, dict[str, torch.Tensor]]:
-    """Another size for `axis`, and the example with that size."""
+def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
     import torch
 
-    arrays = {name: tensor.numpy() for name, tensor in example.items()}
-    specs = [item.spec for item in inputs]
-    size = another_size(axis_size(arrays, specs, axis), limits)
-    resized = resize_axis(arrays, specs, axis=axis, size=size)
-    return size, {name: torch.from_numpy(array) for name, array in resized.items()}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _name_moved(
-    names: dict[tuple[str, int], str],
+def _shapes(values: Tensors) -> dict[str, tuple[int, ...]]:
+    return {source: tuple(tensor.shape) for source, tensor in values.items()}
+
+
+def _run_resized(
+    split: Split, resized: Tensors, axis: str, size: int
+) -> dict[str, tuple[int, ...]]:
+    try:
+        return _shapes(split.run(resized))
+    except Exception as error:
+        raise ProjectError(
+            f"axis {axis!r} is declared dynamic, and the model fails when its size is {size}",
+            found=f"{type(error).__name__}: {error}",
+            where=f"[inputs], axis {axis!r}",
+            hint=f"write the size instead of {axis!r} if the model takes only one,"
+            f" or the sizes it takes in [axes] {axis}",
+        ) from error
+
+
+def _spec(
     source: str,
-    shapes: tuple[torch.Size, torch.Size],
-    axis: tuple[str, int],
-) -> None:
-    for position, (before, after) in enumerate(zip(*shapes, strict=True)):
-        if before == after:
-            continue
-        follows = after == axis[1] and (source, position) not in names
+    tensor: torch.Tensor,
+    shapes: list[tuple[int, ...]],
+    names: dict[History, str],
+) -> TensorSpec:
+    """The spec of one source; a name that it has to invent is added to `names`."""
+    if len({len(shape) for shape in shapes}) > 1:
+        raise ProjectError(
+            f"{source!r} has another number of dimensions when an axis is resized",
+            found=", ".join(map(str, shapes)),
+            hint="squeeze(dim) instead of squeeze() keeps the batch",
+        )
+    dims: list[Dim] = []
+    for position, history in enumerate(zip(*shapes, strict=True)):
         own = f"{source.replace('.', '_')}_{position}"
-        names[source, position] = axis[0] if follows else own
-
-
-def _spec(source: str, tensor: torch.Tensor, names: dict[tuple[str, int], str]) -> TensorSpec:
-    shape = tuple(names.get((source, i), size) for i, size in enumerate(tensor.shape))
-    return TensorSpec(source, str(tensor.dtype).removeprefix("torch."), shape)
+        moves = len(set(history)) > 1
+        dims.append(names.setdefault(history, own) if moves else history[0])
+    return TensorSpec(source, str(tensor.dtype).removeprefix("torch."), tuple(dims))

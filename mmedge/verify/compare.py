@@ -12,7 +12,7 @@ from mmedge.recipes import ComponentModule, Split
 from mmedge.stage import Samples
 from mmedge.tensors import Array, Axis
 from mmedge.verify.metrics import Difference, DifferenceAccumulator
-from mmedge.wiring import Wiring, another_size, axis_size, resize_axis
+from mmedge.wiring import Wiring, axis_size, other_sizes, resize_axis
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +117,7 @@ def compare_components(
 
 
 def probes(wiring: Wiring, samples: Samples) -> Iterator[dict[str, Array]]:
-    """Inputs at several batch sizes, and with every other dynamic axis at another size.
+    """Inputs at several batch sizes, and with every other dynamic axis at other sizes.
 
     An engine may have the size it was exported with built in; then one of these finds it out.
     """
@@ -132,8 +132,8 @@ def probes(wiring: Wiring, samples: Samples) -> Iterator[dict[str, Array]]:
     inputs = with_indicators(wiring, samples.first(sizes[0]))
     for axis, limits in wiring.axes.items():
         if axis != first:
-            other = another_size(axis_size(inputs, specs, axis), limits)
-            yield resize_axis(inputs, specs, axis=axis, size=other)
+            for other in other_sizes(axis_size(inputs, specs, axis), limits):
+                yield resize_axis(inputs, specs, axis=axis, size=other)
 
 
 def compare_decoder(
