@@ -24,12 +24,8 @@ class Caveat:
 
 def caveats(report: dict[str, Any]) -> tuple[Caveat, ...]:
     """Every caveat that the report's own numbers give reason for."""
-    found = [
-        *_of_verification(report),
-        *_of_layers(report),
-        *_of_size(report),
-        *_of_measurement(report),
-    ]
+    judges = (_of_verification, _of_layers, _of_size, _of_measurement)
+    found = [caveat for judge in judges for caveat in judge(report)]
     return tuple(sorted(found, key=lambda caveat: not caveat.serious))
 
 
@@ -82,7 +78,7 @@ def _of_size(report: dict[str, Any]) -> list[Caveat]:
         return []
     text = (
         f"The engines take {size(after)}, the checkpoint's weights {size(before)}: a graph is "
-        "added to the weights, and weights that two components use are stored twice."
+        "added to the weights, and weights that components share are stored with each."
     )
     return [Caveat("Larger than the checkpoint", text, serious=False)]
 

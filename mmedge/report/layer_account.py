@@ -44,7 +44,8 @@ def parameters_not_listed(report: dict[str, Any]) -> int:
 
     0 where layers share parameters: each lists them, so the sum is larger than the checkpoint.
     """
-    return max(0, report["checkpoint"]["parameters"] - listed_parameters(report))
+    total: int = report["checkpoint"]["parameters"]
+    return max(0, total - listed_parameters(report))
 
 
 def _row(component: str, layer: dict[str, Any]) -> LayerRow:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 SWEEPS = 8
 Node = Hashable
@@ -75,7 +76,7 @@ def _neighbours(paths: Iterable[tuple[Node, ...]]) -> dict[Node, tuple[set[Node]
     """Node -> what is to its left, what is to its right."""
     found: dict[Node, tuple[set[Node], set[Node]]] = {}
     for path in paths:
-        for left, right in zip(path, path[1:], strict=False):
+        for left, right in pairwise(path):
             found.setdefault(left, (set(), set()))[1].add(right)
             found.setdefault(right, (set(), set()))[0].add(left)
     return found

@@ -19,8 +19,8 @@ def picture(width: float, height: float, *, name: str, title: str, description: 
             "aria-labelledby": f"{name}-title {name}-description",
         },
     )
-    SubElement(root, "title", {"id": f"{name}-title"}).text = title
-    SubElement(root, "desc", {"id": f"{name}-description"}).text = description
+    SubElement(root, "title", {"id": f"{name}-title"}).text = _printable(title)
+    SubElement(root, "desc", {"id": f"{name}-description"}).text = _printable(description)
     return root
 
 
@@ -28,7 +28,7 @@ def add(parent: Element, tag: str, text: str | None = None, **attributes: object
     """A child element; `class_` is written class, and other underscores are hyphens."""
     names = {key: key.rstrip("_").replace("_", "-") for key in attributes}
     values = {
-        names[key]: _number(value) if isinstance(value, float | int) else str(value)
+        names[key]: _number(value) if isinstance(value, float | int) else _printable(str(value))
         for key, value in attributes.items()
     }
     child = SubElement(parent, tag, values)
