@@ -31,6 +31,7 @@ from mmedge.project import ComponentTable, Project
 from mmedge.recipes import ComponentModule, Split, Tensors
 from mmedge.strict import decode, nearest
 from mmedge_export.reference import forward_arguments, named_outputs, whole_model
+from mmedge_export.submodules import free_name
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,12 +65,13 @@ class Declared:
         """One component for each [components] table, in order."""
         decode(options, Options, where="[recipe]")
         names = forward_arguments(model, project)
-        known = list(names)
+        values = {name: example[name] for name in names}
         components = []
         for name, table in project.file.components.items():
-            components.append(_component(name, table, model, known))
-            known += [f"{name}.{output}" for output in table.outputs]
-        outputs = _outputs(project, known)
+            component = _component(name, table, model, list(values))
+            components.append(component)
+            values |= _outputs_of(component, values)
+        outputs = _outputs(project, list(values))
         with torch.no_grad():
             produced = named_outputs(model(**{name: example[name] for name in names}))
         public = _public_names(list(produced), list(outputs))
@@ -79,6 +81,35 @@ class Declared:
             outputs=outputs,
             reference=lambda inputs: _only(whole(inputs), outputs),
         )
+
+
+def _outputs_of(
+    component: ComponentModule, values: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """What the component makes of the example, by source; ProjectError where it does not."""
+    arguments = [values[source] for source in component.bindings.values()]
+    where = f"[components.{component.name}]"
+    try:
+        with torch.no_grad():
+            produced = component.module(*arguments)
+    except Exception as error:
+        given = zip(component.bindings.values(), arguments, strict=True)
+        raise ProjectError(
+            f"component {component.name!r} fails on its inputs",
+            found=f"{type(error).__name__}: {error}",
+            expected=f"it to take {', '.join(f'{name} {list(t.shape)}' for name, t in given)}",
+            where=where,
+            hint="inputs are in the order of the submodule's arguments",
+        ) from error
+    if len(produced) != len(component.outputs):
+        raise ProjectError(
+            f"component {component.name!r} returns another number of tensors than declared",
+            found=len(produced),
+            expected=f"{len(component.outputs)} ({', '.join(component.outputs)})",
+            where=f"{where} outputs",
+        )
+    sources = [f"{component.name}.{output}" for output in component.outputs]
+    return dict(zip(sources, produced, strict=True))
 
 
 def _outputs(project: Project, known: list[str]) -> dict[str, str]:
@@ -134,10 +165,13 @@ def _component(
                 where=f"[components.{name}] inputs",
                 hint=nearest(source, known),
             )
+    bindings: dict[str, str] = {}
+    for source in table.inputs:
+        bindings[free_name(source.replace(".", "_"), (*bindings, *table.outputs), "_in")] = source
     return ComponentModule(
         name=name,
         module=SubmoduleCall(model, table.module),
-        bindings={source.replace(".", "_"): source for source in table.inputs},
+        bindings=bindings,
         outputs=table.outputs,
         modality=table.modality,
         prefix="model.",

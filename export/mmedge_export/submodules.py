@@ -170,10 +170,10 @@ def _component(
     )
 
 
-def free_name(name: str, taken: Collection[str]) -> str:
+def free_name(name: str, taken: Collection[str], suffix: str = "_out") -> str:
     """`name`, lengthened while it is taken: a graph's input and output cannot share a name."""
     while name in taken:
-        name += "_out"
+        name += suffix
     return name
 
 
