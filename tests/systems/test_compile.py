@@ -62,6 +62,7 @@ KINDS = (
             "output": "multimodal",
         },
         ("logits",),
+        sizes=({"steps": 5}, {"steps": 40}),
     ),
     Kind(
         "decision_fusion",

@@ -25,15 +25,17 @@ class ImageBranch(nn.Module):
 
 
 class SequenceBranch(nn.Module):
-    """A plain RNN over sensor readings."""
+    """A plain RNN over every second sensor reading."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.rnn = nn.RNN(4, width, batch_first=True)
+        self.conv = nn.Conv1d(4, 8, 3, stride=2)
+        self.rnn = nn.RNN(8, width, batch_first=True)
 
     def forward(self, readings: Tensor) -> tuple[Tensor, Tensor]:
-        """Float [batch, 10, 4] to all states [batch, 10, width] and the last [1, batch, width]."""
-        return self.rnn(readings)
+        """Float [batch, steps, 4] to all states [batch, (steps - 1) // 2, width] and the last."""
+        frames = self.conv(readings.transpose(1, 2)).transpose(1, 2)
+        return self.rnn(frames)
 
 
 class Trunk(nn.Module):
