@@ -10,7 +10,6 @@ import msgspec
 from mmedge.tensors import TensorSpec
 from mmedge.wiring import Wiring
 
-
 # ONNX node metadata: the path of the user's PyTorch module that the node came from.
 MODULE_PATH = "mmedge.module"
 
@@ -19,7 +18,8 @@ class EngineFile(msgspec.Struct, frozen=True):
     """One component as a backend's engine.
 
     kind: the key of the runner that opens it (`mmedge.runtime.runner`).
-    path: the engine's own file; every file beside it belongs to it (external weights).
+    path: the engine's own file; `<stem>.data` beside it belongs to it (external weights).
+    options: what the kind's runner is opened with, on every machine.
     """
 
     kind: str
@@ -27,6 +27,7 @@ class EngineFile(msgspec.Struct, frozen=True):
     precision: str
     built_with: dict[str, str]
     size_bytes: int
+    options: dict[str, str] = {}
 
 
 class Layer(msgspec.Struct, frozen=True):

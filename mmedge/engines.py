@@ -45,7 +45,9 @@ def open_artifact(artifact: Artifact, *, threads: int | None) -> Iterator[OpenAr
     """Open every engine; all are closed at the end of the block."""
     with ExitStack() as stack:
         runners = {
-            name: stack.enter_context(open_engine(engine.kind, Path(engine.path), threads=threads))
+            name: stack.enter_context(
+                open_engine(engine.kind, Path(engine.path), threads=threads, options=engine.options)
+            )
             for name, engine in artifact.engines.items()
         }
         yield OpenArtifact(artifact, runners)

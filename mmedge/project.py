@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from mmedge.errors import ProjectError
+from mmedge.project_modules import import_from
 from mmedge.storage import sha256_file
 from mmedge.strict import decode, nearest, read_toml
 from mmedge.tensors import DTYPES, Axis, Dim, TensorSpec
@@ -102,6 +102,7 @@ class Project:
 
     @property
     def name(self) -> str:
+        """What the project calls itself."""
         return self.file.name
 
     def path(self, relative: str) -> Path:
@@ -143,7 +144,7 @@ class Project:
                 where=self.directory / PROJECT_FILE,
             )
         with self.importable():
-            module = _import_project_module(self.directory, module_name)
+            module = import_from(self.directory, module_name)
         if not callable(getattr(module, attribute, None)):
             raise ProjectError(
                 f"{module_name}.py has no function {attribute!r}",
@@ -278,47 +279,3 @@ def _check_axis(name: str, file: ProjectFile, where: Path) -> None:
         raise ProjectError(
             f"[axes] {name} is in no input's shape", where=where, hint=nearest(name, sorted(used))
         )
-
-
-def _import_project_module(directory: Path, name: str) -> Any:
-    """Import `name` from `directory`, even where another project's module has the same name."""
-    for loaded, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and _is_shadowed(directory, loaded.split(".")[0], Path(file).resolve()):
-            del sys.modules[loaded]
-    importlib.invalidate_caches()
-    where = directory / f"{name.replace('.', '/')}.py"
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if not f"{name}.".startswith(f"{error.name}."):
-            raise ProjectError(
-                f"{where.name} imports {error.name!r}, which is not installed",
-                where=where,
-                hint=f"pip install {error.name}",
-            ) from error
-        raise ProjectError(
-            f"there is no module {name!r} in the project",
-            expected=where,
-            where=directory / PROJECT_FILE,
-        ) from error
-    except (Exception, SystemExit) as error:  # a script may call sys.exit when it is imported
-        raise ProjectError(
-            f"{where.name} could not be imported",
-            found=f"{type(error).__name__}: {error}",
-            where=where,
-        ) from error
-
-
-def _is_shadowed(directory: Path, name: str, file: Path) -> bool:
-    """Whether the loaded module `name`, of `file`, hides one that the project has.
-
-    A plain directory hides nothing installed, as for Python itself: a project may keep its data
-    in a directory called "onnx". It does hide what another project had under that name.
-    """
-    if directory in file.parents:
-        return False
-    if (directory / f"{name}.py").is_file() or (directory / name / "__init__.py").is_file():
-        return True
-    installed = any(parent in file.parents for parent in map(Path, filter(None, sys.path)))
-    return (directory / name).is_dir() and not installed

@@ -6,6 +6,7 @@ mmedge.toml says in `[recipe] name`, the object is a `Recipe` instance.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 GROUP = "mmedge.recipes"
+COMPONENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 
 
@@ -43,6 +45,15 @@ class ComponentModule:
     outputs: tuple[str, ...]
     modality: str = "tensor"
     prefix: str = ""
+
+    def __post_init__(self) -> None:
+        """A component's name is the name of its files."""
+        if not COMPONENT_NAME.fullmatch(self.name):
+            raise ProjectError(
+                f"{self.name!r} cannot be the name of a component",
+                expected="letters, digits, _ and - only",
+                where="mmedge.toml",
+            )
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,9 @@ class Recipe(Protocol):
 
     def split(
         self, model: torch.nn.Module, project: Project, options: dict[str, Any], example: Tensors
-    ) -> Split: ...
+    ) -> Split:
+        """The model taken apart; ProjectError where the project does not fit the model."""
+        ...
 
 
 def available_recipes() -> dict[str, str]:

@@ -27,7 +27,8 @@ class Engine:
 
     def open(self, *, threads: int | None = None) -> Runner:
         """A context-managed runner of this engine."""
-        return open_engine(self.file.kind, Path(self.file.path), threads=threads)
+        file = self.file
+        return open_engine(file.kind, Path(file.path), threads=threads, options=file.options)
 
 
 class Backend(Protocol):

@@ -25,11 +25,13 @@ class OnnxRuntimeBackend:
     ) -> Engine:
         """An engine of kind "onnxruntime". Raises BuildError as the protocol says."""
         runtime = require("onnxruntime", purpose=f"building {component.name!r}")
-        path = directory / f"{component.name}.onnx"
-        files = [graph, *graph.parent.glob(f"{graph.stem}.data")]
+        path = directory / graph.name
+        files = [graph, *(f for f in [graph.with_suffix(".data")] if f.is_file())]
         for source in files:
             shutil.copyfile(source, directory / source.name)
-        with open_engine(self.kind, path) as runner:
+        # Without providers of its own a target would be served by the CPU, silently.
+        options = {"providers": ",".join(target.providers)} if target.providers else {}
+        with open_engine(self.kind, path, options=options) as runner:
             _check_interface(component, "inputs", component.inputs, runner.input_specs)
             _check_interface(component, "outputs", component.outputs, runner.output_specs)
         file = EngineFile(
@@ -38,6 +40,7 @@ class OnnxRuntimeBackend:
             precision="fp32",
             built_with={"onnxruntime": str(runtime.__version__)},
             size_bytes=sum(source.stat().st_size for source in files),
+            options=options,
         )
         return Engine(component, file)
 

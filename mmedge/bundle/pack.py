@@ -36,7 +36,7 @@ def pack(
     """
     with atomic_directory(output, ours=is_bundle) as directory:
         engines: dict[str, tuple[Engine, ...]] = {
-            name: (_copy_engine(name, file, directory),) for name, file in artifact.engines.items()
+            name: (_copy_engine(file, directory),) for name, file in artifact.engines.items()
         }
         for name in _shipped_files(project):
             _copy(project.path(name), directory / name)
@@ -51,12 +51,14 @@ def pack(
     return manifest
 
 
-def _copy_engine(name: str, engine: EngineFile, directory: Path) -> Engine:
+def _copy_engine(engine: EngineFile, directory: Path) -> Engine:
     """The engine's file and its external weights, which the file refers to by name."""
     source = Path(engine.path)
-    for path in (source, *source.parent.glob(f"{source.stem}.data")):
-        _copy(path, directory / "engines" / path.name)
-    return Engine(engine.kind, f"engines/{source.name}", engine.precision, engine.built_with)
+    for path in (source, source.with_suffix(".data")):
+        if path == source or path.is_file():
+            _copy(path, directory / "engines" / path.name)
+    file = f"engines/{source.name}"
+    return Engine(engine.kind, file, engine.precision, engine.built_with, engine.options)
 
 
 def check_shipped(project: Project) -> None:

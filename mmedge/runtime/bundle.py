@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
 
 from mmedge.errors import BundleError, InputError, MissingDependencyError
@@ -37,8 +38,8 @@ class Bundle:
         self.chosen: dict[str, Engine] = {}
         self._stack = ExitStack()
         self._runners: dict[str, Runner] = {}
-        self._substitutes = {
-            source: np.load(directory / substitute.file, allow_pickle=False)
+        self._substitutes: dict[str, Array] = {
+            source: _arrays(directory / substitute.file)
             for source, substitute in self.wiring.substitutes.items()
             if substitute.file
         }
@@ -93,18 +94,23 @@ class Bundle:
         file = self.manifest.labels.get(output)
         if file is None:
             return None
-        names: list[str] = json.loads((self.directory / file).read_text(encoding="utf-8"))
-        return names
+        try:
+            return msgspec.json.decode((self.directory / file).read_bytes(), type=list[str])
+        except msgspec.MsgspecError as error:
+            raise BundleError(f"{file} is not a list of class names", found=error) from error
 
     def golden(self) -> tuple[dict[str, Array], dict[str, Array]]:
         """The inputs that travel with the bundle, and the original model's outputs for them."""
         path = self.directory / self.manifest.golden.file
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        arrays: Mapping[str, Array] = _arrays(path)
         parts = {
             side: {k.split(":", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{side}:")}
             for side in ("input", "output")
         }
+        if set(parts["output"]) != set(self.wiring.outputs) or not parts["input"]:
+            raise BundleError(
+                "the golden inputs and outputs are not the model's", found=list(arrays), where=path
+            )
         return parts["input"], parts["output"]
 
     def close(self) -> None:
@@ -125,23 +131,32 @@ class Bundle:
 
     def _open(self, name: str, threads: int | None) -> None:
         """Open the first engine of a component that this machine can run."""
-        refused: list[str] = []
+        refused: list[MissingDependencyError] = []
         start = time.perf_counter()
         for engine in self.manifest.engines[name]:
+            path = self.directory / engine.file
             try:
-                runner = open_engine(engine.kind, self.directory / engine.file, threads=threads)
+                runner = open_engine(engine.kind, path, threads=threads, options=engine.options)
             except MissingDependencyError as error:
-                refused.append(f"{engine.kind}: {error}")
+                refused.append(error)
                 continue
             self._runners[name] = self._stack.enter_context(runner)
             self.chosen[name] = engine
             self.load_ms[name] = (time.perf_counter() - start) * 1e3
             return
-        raise BundleError(
-            f"no engine of component {name!r} runs here",
-            found="\n".join(refused),
-            where=self.directory,
-        )
+        raise refused[0]  # the best engine's; every component has one at least
+
+
+def _arrays(path: Path) -> Any:
+    """The array of a .npy, the dict of arrays of a .npz; BundleError for anything else."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise BundleError(f"{path.name} does not hold arrays", found=error, where=path) from error
 
 
 def load(directory: str | Path, *, threads: int | None = None) -> Bundle:

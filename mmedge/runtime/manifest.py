@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from mmedge.errors import BundleError
+from mmedge.errors import BundleError, ProjectError
+from mmedge.runtime.preprocess import preprocess_files
 from mmedge.storage import sha256_file
 from mmedge.wiring import Wiring
 
@@ -16,12 +17,16 @@ SCHEMA = 1
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One way to run a component; a bundle lists a component's engines best first."""
+    """One way to run a component; a bundle lists a component's engines best first.
+
+    options: what the kind's runner is opened with (`mmedge.runtime.runner.open_engine`).
+    """
 
     kind: str
     file: str
     precision: str
     built_with: dict[str, str]
+    options: dict[str, str] = {}
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +60,8 @@ def read_manifest(directory: Path) -> Manifest:
     """The manifest of the bundle in `directory`; BundleError if there is none to trust."""
     path = directory / MANIFEST
     try:
+        if path.is_symlink():
+            raise BundleError(f"{MANIFEST} is a link, not a file", where=directory)
         data = path.read_bytes()
     except OSError as error:
         raise BundleError(
@@ -78,7 +85,11 @@ def read_manifest(directory: Path) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
         raise BundleError("the manifest is damaged", found=error, where=path) from error
-    _check_names(manifest, path)
+    try:
+        manifest.wiring.check()
+        _check_names(manifest, path)
+    except ProjectError as error:
+        raise BundleError(f"the manifest contradicts itself: {error}", where=path) from error
     return manifest
 
 
@@ -86,8 +97,10 @@ def check_files(directory: Path, manifest: Manifest) -> None:
     """Raise BundleError naming the file unless every file is there, unchanged, and no other is."""
     for name, expected in manifest.files.items():
         path = directory / name
-        if path.is_symlink() or not path.is_file():
+        if not path.is_file():
             raise BundleError(f"{name} is missing from the bundle", where=directory)
+        if path.resolve() != directory.resolve() / name:
+            raise BundleError(f"{name} is a link, not a file of the bundle", where=directory)
         found = sha256_file(path)
         if found != expected:
             raise BundleError(
@@ -145,9 +158,17 @@ def _check_names(manifest: Manifest, path: Path) -> None:
     named = [engine.file for group in manifest.engines.values() for engine in group]
     named += [manifest.golden.file, *manifest.labels.values()]
     named += [s.file for s in manifest.wiring.substitutes.values() if s.file]
+    named += [name for item in manifest.wiring.inputs for name in preprocess_files(item)]
     for name in named:
         if name not in manifest.files:
             raise BundleError(f"the manifest refers to {name} and does not list it", where=path)
     for component in manifest.wiring.components:
         if not manifest.engines.get(component.name):
             raise BundleError(f"component {component.name!r} has no engine", where=path)
+    if set(manifest.golden.tolerance) != set(manifest.wiring.outputs):
+        raise BundleError(
+            "the golden outputs are not the model's",
+            found=", ".join(manifest.golden.tolerance),
+            expected=", ".join(manifest.wiring.outputs),
+            where=path,
+        )
