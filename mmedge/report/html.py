@@ -10,6 +10,7 @@ from typing import Any
 
 from mmedge.optional import require
 from mmedge.report import comparison, latency_rows, layer_account, quantities, reproduce, stage_rows
+from mmedge.report.caveats import disturbances
 from mmedge.report.latency_plot import latency_plot
 from mmedge.report.size_plot import size_plot
 from mmedge.report.verdict import engines_size_bytes, verdict
@@ -28,7 +29,7 @@ SECTIONS = {
     "latency": "Is it faster?",
     "size": "Is it smaller?",
     "refused": "What was refused",
-    "provenance": "Provenance and how to reproduce",
+    "provenance": "Provenance",
 }
 
 
@@ -86,6 +87,7 @@ def _facts(report: dict[str, Any]) -> dict[str, Any]:
         "latency_rows": latency_rows.latency_rows(report),
         "steady_rows": latency_rows.steady_rows(report),
         "not_measured_alone": latency_rows.not_measured_alone(report),
+        "disturbances": disturbances(report),
         "machine": latency_rows.machine_facts(report),
         "engines_size_bytes": engines_size_bytes(report),
         "output_specs": output_specs(report),

@@ -15,6 +15,7 @@ BOX_WIDTH, BOX_HEIGHT = 172.0, 58.0
 COLUMN_STEP, ROW_STEP = 236.0, 80.0
 MARGIN, LOOP = 6.0, 34.0
 TITLE_SIZE, LINE_SIZE = 13.0, 11.0
+BOLDER = 1.15  # bold letters are wider
 SMALLEST_SCALE = 0.75  # a wider diagram scrolls: its text would be smaller than people can read
 
 
@@ -164,7 +165,7 @@ def _draw_box(root: Element, box: Box, left: float, top: float) -> None:
         rx=8 if box.kind == "component" else BOX_HEIGHT / 2,
     )  # fmt: skip
     middle = left + BOX_WIDTH / 2
-    name = svg.shorten(box.name, BOX_WIDTH - 24, TITLE_SIZE)
+    name = svg.shorten(box.name, BOX_WIDTH - 24, BOLDER * TITLE_SIZE)
     svg.add(group, "text", name, x=middle, y=top + 21, class_="name", text_anchor="middle")
     for line, text in enumerate(box.lines):
         shown = svg.shorten(text, BOX_WIDTH - 24, LINE_SIZE)

@@ -177,9 +177,11 @@ def test_an_unmeasured_report_says_so(report: dict[str, Any]) -> None:
 
 def test_a_dirty_measurement_says_why(report: dict[str, Any]) -> None:
     report["measurement"]["dirty"] = ["The CPU throttled for heat 3 times."]
+    report["measurement"]["end_to_end"]["warmed_up"] = False
     page = _page(report)
     assert "throttled for heat 3 times" in page.text("verdict")
     assert "throttled for heat 3 times" in page.text("latency")
+    assert "still changing when the warm-up" in page.text("latency")
 
 
 def test_a_generating_model_says_how_it_generates(make_report: Any) -> None:
