@@ -17,7 +17,7 @@ from mmedge.errors import DataError, InputError
 from mmedge.project import Project
 from mmedge.runtime.preprocess import preprocess
 from mmedge.stage import Samples
-from mmedge.tensors import Array, Axis
+from mmedge.tensors import Array, Axis, TensorSpec
 from mmedge.wiring import ModelInput
 
 SYNTHETIC_COUNT = 8
@@ -130,12 +130,15 @@ def _column(
 def _row(project: Project, model_input: ModelInput, value: Any) -> Array:
     """One example as a batch of one."""
     spec = model_input.spec
+    # The leading axis counts examples; which batches they make is decided later.
+    one = TensorSpec(spec.name, spec.dtype, (1, *spec.shape[1:]))
     if isinstance(value, (np.ndarray, np.generic, int, float)):
         array = np.asarray(value)
         if array.dtype == np.dtype(spec.dtype) and array.ndim == len(spec.shape) - 1:
+            one.check(array[None], project.axes(), {})
             return array[None]
     array = preprocess(model_input, value, files=project.directory)
-    spec.check(array, {}, {})
+    one.check(array, project.axes(), {})
     return array
 
 

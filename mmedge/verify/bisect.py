@@ -95,7 +95,7 @@ def _run(
 
     runtime = require("onnxruntime")
     names = [str(value.name) for value in model.graph.inputs]
-    feeds = {name: np.array(inputs[name]) for name in names}
+    feeds = {name: np.ascontiguousarray(inputs[name].numpy()) for name in names}
     wanted = list(dict.fromkeys(value.name for value in values.values()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "exposed.onnx")
