@@ -16,7 +16,7 @@ demo: $(VENV)/.compile
 	@$(BIN)/mmedge verify build/vqa.mmedge --quiet > build/verify.txt
 	@$(BIN)/mmedge profile build/vqa.mmedge --against examples/vqa --quiet > build/profile.txt
 	$(BIN)/mmedge run build/vqa.mmedge --input image=examples/vqa/sample.png \
-	    --input question="$$(cat examples/vqa/sample.txt)"
+	    --input question="Which colour does the bottom right digit have?"
 	@echo "report: build/vqa.mmedge/report.html"
 	@echo "golden check: build/verify.txt, cold start and memory: build/profile.txt"
 

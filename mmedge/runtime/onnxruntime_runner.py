@@ -17,7 +17,7 @@ from mmedge.strict import decode
 from mmedge.tensors import DTYPES, Array, TensorSpec
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self
 
 # ONNX Runtime's element types where they differ from numpy's names.
 ORT_DTYPES = {"float": "float32", "double": "float64"}

@@ -13,7 +13,7 @@ from mmedge.strict import nearest
 from mmedge.tensors import Array, TensorSpec
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing_extensions import Self
 
 # Engine kind -> "module:class"; the class has `open(path, *, threads, options)`.
 ENGINES = {
