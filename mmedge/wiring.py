@@ -141,6 +141,8 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         is said of an input, output or component that there is not.
         """
         self._check_inputs()
+        if self.generation is not None:
+            self._check_generation(self.generation)
         known = {item.spec.name for item in self.inputs}
         seen: set[str] = set()
         for component in self.components:
@@ -151,10 +153,11 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for tensor in component.inputs:
                 self._check_bound(component, tensor, known, fed)
             known |= {f"{component.name}.{out.name}" for out in component.outputs}
-        for source in (*self.sources(), *self.substitutes):
-            self._check_source(source, known)
+        for source in self.substitutes:
+            if source not in known:
+                raise ProjectError(f"{source!r} has a substitute, and nothing makes it")
+        self._check_tensors()
         if self.generation is not None:
-            self._check_generation(self.generation)
             known.add(f"{self.generation.decoder}.tokens")
         for output, source in self.outputs.items():
             if source not in known:
@@ -172,12 +175,12 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 if axis not in self.axes:
                     raise ProjectError(f"axis {axis!r} of input {name!r} has no range")
 
-    def _check_source(self, source: Source, known: set[Source]) -> None:
-        if source not in known:
-            raise ProjectError(f"there is a substitute for {source!r}, which nothing makes")
-        spec = self.sources()[source]
-        if spec.dtype not in DTYPES or any(isinstance(d, int) and d < 0 for d in spec.shape):
-            raise ProjectError(f"{source!r} has an impossible dtype or shape", found=spec)
+    def _check_tensors(self) -> None:
+        specs = [*self.sources().values(), *(s.spec for s in self.substitutes.values())]
+        specs += [spec for component in self.components for spec in component.inputs]
+        for spec in specs:
+            if spec.dtype not in DTYPES or any(isinstance(d, int) and d < 0 for d in spec.shape):
+                raise ProjectError("a tensor has an impossible dtype or shape", found=spec)
 
     def _check_generation(self, generation: Generation) -> None:
         known = {component.name: component for component in self.components}
