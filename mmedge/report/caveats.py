@@ -7,7 +7,14 @@ from typing import Any
 
 from mmedge.report.comparison import absent, by_component, end_to_end
 from mmedge.report.layer_account import parameters_not_listed
-from mmedge.report.quantities import CALLS_FOR_PERCENTILE, interval, plural, size, times
+from mmedge.report.quantities import (
+    CALLS_FOR_PERCENTILE,
+    interval,
+    milliseconds,
+    plural,
+    size,
+    times,
+)
 
 NOTABLY = 1.05
 SIDES = {"engine": "the engine", "pytorch": "PyTorch"}
@@ -124,7 +131,23 @@ def _of_speed(report: dict[str, Any], whole: dict[str, Any]) -> list[Caveat]:
     elif speedup["low"] <= 1:
         text = f"The 95% interval of the speed-up ({interval(speedup)}) includes 1."
         found.append(Caveat("No measurable difference in speed", text))
-    return found + _of_samples(whole) + _of_generation(report)
+    return found + _of_tail(whole) + _of_samples(whole) + _of_generation(report)
+
+
+def _of_tail(whole: dict[str, Any]) -> list[Caveat]:
+    """A median says nothing of the slowest calls, which a device's deadline is about."""
+    summaries = whole["summaries"]
+    if not {"engine", "pytorch"} <= set(summaries):
+        return []
+    engine, eager = summaries["engine"], summaries["pytorch"]
+    told = min(engine["count"], eager["count"]) >= CALLS_FOR_PERCENTILE[99]
+    if not told or engine["p99_ms"] <= eager["p99_ms"] or engine["p50_ms"] >= eager["p50_ms"]:
+        return []
+    text = (
+        f"The engine is faster at the median, but one call in 100 takes longer than "
+        f"{milliseconds(engine['p99_ms'])}; of PyTorch's, {milliseconds(eager['p99_ms'])}."
+    )
+    return [Caveat("The slowest calls are not faster", text)]
 
 
 def _of_samples(whole: dict[str, Any]) -> list[Caveat]:

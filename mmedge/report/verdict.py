@@ -63,9 +63,9 @@ def _speed_words(report: dict[str, Any]) -> str:
     if disturbances(report):
         return "Its speed was measured under disturbance, so read the speed-up with caution."
     if speedup["low"] > 1:
-        return f"It runs {times(speedup['value'])} faster than PyTorch eager."
+        return f"It runs {times(speedup['value'])} faster than PyTorch eager at the median."
     if speedup["high"] < 1:
-        return f"It runs {times(1 / speedup['value'])} slower than PyTorch eager."
+        return f"It runs {times(1 / speedup['value'])} slower than PyTorch eager at the median."
     return "Its speed is not measurably different from that of PyTorch eager."
 
 

@@ -23,7 +23,7 @@ def test_a_clean_report_says_what_was_achieved(report: dict[str, Any]) -> None:
     found = verdict(report)
     assert found.sentence == (
         "vqa gives the outputs of the PyTorch model within tolerance. "
-        "It runs 4.20× faster than PyTorch eager."
+        "It runs 4.20× faster than PyTorch eager at the median."
     )
     figures = _figures(report)
     assert figures["Speed-up"].value == "4.20×"
@@ -37,9 +37,9 @@ def test_a_clean_report_says_what_was_achieved(report: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("speedup", "words"),
     [
-        ((0.5, 0.4, 0.6), "It runs 2.00× slower than PyTorch eager."),
+        ((0.5, 0.4, 0.6), "It runs 2.00× slower than PyTorch eager at the median."),
         ((1.01, 0.97, 1.05), "not measurably different"),
-        ((1.5, 1.4, 1.6), "It runs 1.50× faster than PyTorch eager."),
+        ((1.5, 1.4, 1.6), "It runs 1.50× faster than PyTorch eager at the median."),
     ],
 )
 def test_speed_in_words_follows_the_interval(
@@ -96,6 +96,14 @@ def test_a_disturbed_measurement_is_not_boasted_of(report: dict[str, Any], how: 
     assert "with caution" in found.sentence
     assert _titles(report)["The measurement was disturbed"]
     assert _figures(report)["Speed-up"].doubtful
+
+
+def test_a_slower_tail_is_not_hidden_by_a_faster_median(report: dict[str, Any]) -> None:
+    engine = report["measurement"]["end_to_end"]["summaries"]["engine"]
+    engine["p99_ms"] = 50.0
+    assert _titles(report)["The slowest calls are not faster"]
+    engine["count"] = 99
+    assert "The slowest calls are not faster" not in _titles(report)
 
 
 def test_synthetic_inputs_and_no_metric_are_said(report: dict[str, Any]) -> None:
