@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -287,6 +289,29 @@ def test_a_caller_says_for_each_example_what_is_present(opened: Opened) -> None:
     changed = dict(inputs, audio=inputs["audio"] + 1)
     moved = opened.bundle(**changed)["logits"] - opened.bundle(**inputs)["logits"]
     assert np.abs(moved).max(axis=1).astype(bool).tolist() == [True, False, False, True]
+
+
+WITHOUT_THE_COMPILER = """
+import sys
+for name in ("torch", "onnx", "onnx_ir", "onnxscript", "transformers"):
+    sys.modules[name] = None
+import numpy as np
+from mmedge import runtime
+with runtime.load(sys.argv[1], threads=1) as bundle, np.load(sys.argv[2]) as inputs:
+    np.savez(sys.argv[3], **bundle(**inputs))
+"""
+
+
+@kind_named("missing_modality_learned")
+def test_a_device_needs_neither_torch_nor_onnx(opened: Opened, tmp_path: Path) -> None:
+    inputs = random_inputs(opened.system.project, {"batch": 3})
+    del inputs["audio"]
+    given, made = tmp_path / "inputs.npz", tmp_path / "outputs.npz"
+    np.savez(given, **inputs)
+    command = [sys.executable, "-c", WITHOUT_THE_COMPILER]
+    subprocess.run([*command, opened.bundle.directory, given, made], check=True, timeout=60)
+    with np.load(made) as outputs:
+        assert_equal(dict(outputs), opened.torch_outputs(inputs))
 
 
 @kind_named("plain_classifier")
