@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 @click.command("cache")
 @click.option("--clear", is_flag=True, help="Remove everything, or what --older-than says.")
-@click.option("--older-than", type=float, metavar="DAYS", help="Only entries older than this.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    metavar="DAYS",
+    help="Only entries older than this.",
+)
 @click.option("--directory", type=click.Path(path_type=Path), help="Another cache directory.")
 @as_json
 def command(clear: bool, older_than: float | None, directory: Path | None, as_json: bool) -> None:
