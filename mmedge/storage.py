@@ -51,7 +51,7 @@ def atomic_directory(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[
     left behind.
     """
     check_replaceable(target, ours=ours)
-    with explained_os_errors(target):
+    with explained_os_errors(target), _parent_takes_files(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -81,7 +81,7 @@ def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
 def exclusive(target: Path) -> Iterator[None]:
     """Hold the right to write `target`; OutputError names the process that already does."""
     lock = target.parent / f".{target.name}.lock"
-    with explained_os_errors(target):
+    with explained_os_errors(target), _parent_takes_files(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = _locked(lock, target)
     try:
@@ -126,6 +126,19 @@ def _busy(target: Path, lock: Path, holder: str) -> OutputError:
         found=f"process {holder} holds {lock}",
         hint="wait for it, or choose another output",
     )
+
+
+@contextmanager
+def _parent_takes_files(target: Path) -> Iterator[None]:
+    """Explain a parent such as /proc, which is there and has no place for files."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"{target} cannot be written: no file can be made in {target.parent}",
+            found=error,
+            hint="choose another output",
+        ) from error
 
 
 @contextmanager

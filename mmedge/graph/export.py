@@ -11,6 +11,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,16 +140,22 @@ def _values(model: ir.Model) -> list[ir.Value]:
     return found + [value for node in all_nodes(model) for value in node.outputs]
 
 
+QUIETED = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript", "onnx_ir")
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter's own progress and advice are not the user's business; its errors are."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in QUIETED]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), ExitStack() as stack:
             warnings.simplefilter("ignore")
+            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            # What torch has to say of a failure is also in the exception.
+            stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
