@@ -14,7 +14,7 @@ import msgspec
 from mmedge.artifact import Artifact, EngineFile
 from mmedge.errors import BundleError, ProjectError
 from mmedge.project import PROJECT_FILE, Project
-from mmedge.runtime.manifest import MANIFEST, SCHEMA, Engine, Golden, Manifest, is_bundle
+from mmedge.runtime.manifest import MANIFEST, SCHEMA, Engine, Golden, Manifest, is_bundle, sealed
 from mmedge.runtime.preprocess import preprocess_files
 from mmedge.storage import atomic_directory, sha256_file
 from mmedge.strict import nearest
@@ -151,7 +151,7 @@ def _manifest(
         if path.is_file()
     }
     provenance = artifact.provenance
-    return Manifest(
+    manifest = Manifest(
         schema=SCHEMA,
         name=provenance.name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -164,6 +164,7 @@ def _manifest(
         files=files,
         labels=labels,
     )
+    return sealed(manifest)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
@@ -41,7 +42,10 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A bundle. `files` covers every file but this one: relative path -> SHA-256."""
+    """A bundle. `files` covers every file but this one: relative path -> SHA-256.
+
+    checksum: SHA-256 of this manifest as compact JSON with an empty checksum; see `sealed`.
+    """
 
     schema: int
     name: str
@@ -54,6 +58,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     golden: Golden
     files: dict[str, str]
     labels: dict[str, str] = {}
+    checksum: str = ""
+
+
+def sealed(manifest: Manifest) -> Manifest:
+    """The manifest with its checksum, which finds damage; it is no signature."""
+    plain = msgspec.structs.replace(manifest, checksum="")
+    checksum = hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
+    return msgspec.structs.replace(manifest, checksum=checksum)
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -71,7 +83,7 @@ def read_manifest(directory: Path) -> Manifest:
         ) from error
     try:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError("the manifest is damaged", found=error, where=path) from error
     if schema != SCHEMA:
         raise BundleError(
@@ -83,8 +95,16 @@ def read_manifest(directory: Path) -> Manifest:
         )
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError("the manifest is damaged", found=error, where=path) from error
+    if manifest != sealed(manifest):
+        raise BundleError(
+            "the manifest is damaged: it was changed after it was written",
+            found=f"checksum {manifest.checksum or 'missing'}",
+            expected=f"checksum {sealed(manifest).checksum}",
+            where=path,
+            hint="copy the bundle again, or compile it again",
+        )
     try:
         manifest.wiring.check()
         _check_names(manifest, path)
@@ -97,7 +117,7 @@ def check_files(directory: Path, manifest: Manifest) -> None:
     """Raise BundleError naming the file unless every file is there, unchanged, and no other is."""
     for name, expected in manifest.files.items():
         path = directory / name
-        if not path.is_file():
+        if not _is_file(path):
             raise BundleError(f"{name} is missing from the bundle", where=directory)
         if path.resolve() != directory.resolve() / name:
             raise BundleError(f"{name} is a link, not a file of the bundle", where=directory)
@@ -125,9 +145,16 @@ def is_bundle(directory: Path) -> bool:
     """
     try:
         listed = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=_FilesOnly)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return False
     return _present(directory) <= {*listed.files, MANIFEST}
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no such name can be: too long
+        return False
 
 
 def _present(directory: Path) -> set[str]:

@@ -81,7 +81,7 @@ def compare_end_to_end(
         present = _without(opened.wiring, batch, without)
         wanted.append(run_reference(split, present))
         found.append(opened.run(present))
-        _check_same_outputs(wanted[-1], found[-1])
+        check_same_outputs(wanted[-1], found[-1])
     joined = _joined(wanted), _joined(found)
     return differences(*joined), *joined
 
@@ -212,7 +212,8 @@ def _joined(outputs: list[Outputs]) -> Outputs:
     return joined
 
 
-def _check_same_outputs(wanted: Outputs, found: Outputs) -> None:
+def check_same_outputs(wanted: Outputs, found: Outputs) -> None:
+    """VerificationError unless names and, of floating-point outputs, shapes are equal."""
     if set(wanted) != set(found):
         raise VerificationError(
             "the engine has other outputs than the model",

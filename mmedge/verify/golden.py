@@ -8,14 +8,16 @@ import msgspec
 
 from mmedge.errors import VerificationError
 from mmedge.runtime.bundle import Bundle
-from mmedge.verify.compare import differences
+from mmedge.verify.compare import check_same_outputs, differences
 from mmedge.verify.tolerances import problem
 
 
 def check_golden(bundle: Bundle) -> dict[str, Any]:
     """Run the golden inputs and compare. Raises VerificationError; returns what was compared."""
     inputs, wanted = bundle.golden()
-    found = differences(wanted, bundle.run(inputs))
+    produced = bundle.run(inputs)
+    check_same_outputs(wanted, produced)
+    found = differences(wanted, produced)
     for output, difference in found.items():
         tolerance = bundle.manifest.golden.tolerance[output]
         exact = wanted[output].dtype.kind != "f"
