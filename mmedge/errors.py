@@ -1,7 +1,7 @@
 """Every error mmedge raises on purpose, and the exit code the command line gives it.
 
     MmedgeError                    1   anything below, caught in one place by the command line
-    ├── ProjectError               3   mmedge.toml, the factory or a recipe says something impossible
+    ├── ProjectError               3   mmedge.toml, the factory or a recipe is impossible
     ├── CheckpointError            3   weights missing, extra, mis-shaped, unreadable, NaN
     │   └── UntrustedPickleError   3   loading would execute code from the file
     ├── DataError                  3   calibration or evaluation data are missing, empty, wrong
@@ -12,7 +12,7 @@
     ├── NotFasterError             7   the engine is slower than what the user had
     ├── BundleError                8   a bundle is tampered, truncated or from a newer schema
     ├── MissingDependencyError     9   an optional library is not installed
-    ├── OutputError               10   the output cannot be written (permissions, space, another writer)
+    ├── OutputError               10   the output cannot be written: permissions, space
     └── InputError                11   a value passed to a bundle does not fit its declared input
 
 Exit code 2 is the command line's own (unknown option), 130 is an interrupt.

@@ -27,6 +27,7 @@ from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.optional import require
+from mmedge.profiling.memory import peak_rss_bytes
 from mmedge.profiling.stages import Measure
 from mmedge.project import Project, load_project
 from mmedge.report.build import build_report
@@ -99,7 +100,11 @@ def compile_project(
 def run_stages(
     artifact: Artifact, workspace: Workspace, store: StageCache, *, use_cache: bool
 ) -> tuple[Artifact, list[dict[str, Any]]]:
-    """Every stage in order, from the cache where it has the same inputs; and how long each took."""
+    """Every stage in order, from the cache where it has the same inputs; and what each took.
+
+    The second value has a dict for each stage: its name, seconds, whether it came from the cache,
+    and the largest memory that this process had until its end, in bytes (None: not available).
+    """
     provenance = artifact.provenance
     sources = (provenance.project_digest, provenance.checkpoint_sha256)
     key = key_of(*sources, provenance.versions, code_digest())
@@ -113,7 +118,8 @@ def run_stages(
         # A cached artifact names the settings of the compile that made it, not of this one.
         artifact = replace(artifact, provenance=provenance)
         seconds = time.perf_counter() - start
-        timeline.append({"stage": stage.name, "seconds": seconds, "cached": cached is not None})
+        entry = {"stage": stage.name, "seconds": seconds, "cached": cached is not None}
+        timeline.append(entry | {"peak_rss_bytes": peak_rss_bytes()})
     return artifact, timeline
 
 

@@ -255,6 +255,12 @@ def _check_input(name: str, table: InputTable, file: ProjectFile, where: Path) -
             where=where,
             hint=nearest(table.indicates, list(file.inputs)),
         )
+    if not table.shape:
+        raise ProjectError(
+            f"[inputs.{name}] has no axes: every input starts with the axis that counts examples",
+            expected='a shape like ["batch"]',
+            where=where,
+        )
     bad = [dim for dim in table.shape if isinstance(dim, int) and dim < 1]
     if bad:
         raise ProjectError(
@@ -273,6 +279,13 @@ def _check_axis(name: str, file: ProjectFile, where: Path) -> None:
             found=f"min={axis.min}, opt={axis.opt}, max={axis.max}",
             expected="0 <= min <= opt <= max",
             where=where,
+        )
+    if axis.min == axis.max:
+        raise ProjectError(
+            f"[axes] {name} has one size only, so it is not dynamic",
+            found=f"min={axis.min}, max={axis.max}",
+            where=where,
+            hint=f"write {axis.max} instead of {name!r} in the shapes of [inputs]",
         )
     used = {dim for table in file.inputs.values() for dim in table.shape if isinstance(dim, str)}
     if file.inputs and name not in used:

@@ -243,3 +243,19 @@ def test_a_component_name_is_a_file_name(name: str) -> None:
 
     with pytest.raises(ProjectError, match="cannot be the name of a component"):
         ComponentModule(name, torch.nn.Identity(), {"x": "x"}, ("y",))
+
+
+def test_an_axis_of_one_size_is_to_be_written_as_a_number(tmp_path: Path) -> None:
+    data = {
+        "name": "m",
+        "inputs": {"x": {"shape": ["batch", 3]}},
+        "axes": {"batch": {"min": 1, "opt": 1, "max": 1}},
+    }
+    with pytest.raises(ProjectError, match="one size only") as refused:
+        project_from_mapping(tmp_path, data)
+    assert "write 1 instead of 'batch'" in str(refused.value)
+
+
+def test_an_input_without_axes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="has no axes"):
+        project_from_mapping(tmp_path, {"name": "m", "inputs": {"x": {"shape": []}}})

@@ -97,12 +97,12 @@ def _sentences(report: dict[str, Any]) -> list[RenderableType]:
         lines.append(f"{task['metric']} on {task['samples']} samples: {before:.4f} -> {after:.4f}")
     if not report["verification"]["real_inputs"]:
         lines.append(warning("verified on synthetic inputs only: declare [data] evaluation"))
-    measured = report["measurement"]["end_to_end"]
+    measured, dirty = report["measurement"]["end_to_end"], report["measurement"]["dirty"]
     if measured:
         ratio = measured["speedup"]
-        lines.append(
-            f"{ratio['value']:.2f}x PyTorch eager ({ratio['low']:.2f} to {ratio['high']:.2f}, 95%)"
-        )
-        lines += [warning(reason) for reason in report["measurement"]["dirty"]]
+        span = f"({ratio['low']:.2f} to {ratio['high']:.2f}, 95%)"
+        text = f"{ratio['value']:.2f}x PyTorch eager {span}"
+        lines.append(warning(f"{text}: disturbed, measure again") if dirty else text)
+        lines += [warning(reason) for reason in dirty]
     lines.append(f"bundle: {report['bundle']}  (open report.html)")
     return lines

@@ -132,12 +132,21 @@ def example_tensors(workspace: Workspace) -> dict[str, torch.Tensor]:
     """A small batch of real samples as torch tensors, indicators set to present."""
     import torch
 
-    arrays = workspace.calibration.first(EXAMPLE_BATCH)
+    size = _example_size(workspace)
+    arrays = workspace.calibration.first(size)
     for item in workspace.project.model_inputs():
         if item.spec.name not in arrays:
-            dims = [d if isinstance(d, int) else EXAMPLE_BATCH for d in item.spec.shape]
+            dims = [d if isinstance(d, int) else size for d in item.spec.shape]
             arrays[item.spec.name] = np.ones(dims, dtype=item.spec.dtype)
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+
+def _example_size(workspace: Workspace) -> int:
+    """How many samples to look at: within the leading axis' range, or its fixed size."""
+    leading = workspace.project.model_inputs()[0].spec.shape[0]
+    if isinstance(leading, int):
+        return leading
+    return max(EXAMPLE_BATCH, workspace.project.axes()[leading].min)
 
 
 def _arguments(

@@ -20,7 +20,7 @@ def build_report(
 ) -> dict[str, Any]:
     """The content of report.json.
 
-    timeline: stage, seconds, whether it came from the cache; in order.
+    timeline: stage, seconds, whether it came from the cache, peak memory; in order.
     """
     records = artifact.records
     report = {

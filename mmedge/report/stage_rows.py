@@ -11,10 +11,11 @@ from mmedge.report.quantities import count, plural, scientific, seconds, size
 
 @dataclass(frozen=True)
 class StageRow:
-    """One stage; `did` are sentences."""
+    """One stage; `did` are sentences, `memory` the compile's largest memory until its end."""
 
     stage: str
     took: str
+    memory: str
     cached: bool
     did: tuple[str, ...]
 
@@ -40,6 +41,7 @@ def stage_rows(report: dict[str, Any]) -> list[StageRow]:
         StageRow(
             stage=row["stage"],
             took=seconds(row["seconds"]),
+            memory=size(row["peak_rss_bytes"]),
             cached=row["cached"],
             did=tuple(_SENTENCES[row["stage"]](report)) if row["stage"] in _SENTENCES else (),
         )
