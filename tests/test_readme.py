@@ -8,17 +8,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import tomllib
 
-from mmedge.project import project_from_mapping
+from mmedge.config import CompileConfig, merge
+from mmedge.project import (
+    ComponentTable,
+    DataTable,
+    InputTable,
+    ModelTable,
+    OutputTable,
+    ProjectFile,
+    project_from_mapping,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -65,10 +75,21 @@ def test_every_command_of_the_command_line_is_shown() -> None:
     assert shown == set(COMMANDS)
 
 
-def test_the_project_file_is_one() -> None:
-    (text,) = blocks("toml")
+REFERENCE = (ROOT / "docs" / "project-file.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", blocks("toml") + blocks("toml", REFERENCE))
+def test_the_project_files_shown_are_project_files(text: str) -> None:
     project = project_from_mapping(ROOT, tomllib.loads(text))
-    assert list(project.file.inputs) == ["image", "question"]
+    assert project.name
+    merge(project.file.compile, {}, where="docs")
+
+
+def test_every_key_of_the_project_file_is_explained() -> None:
+    tables = (ProjectFile, ModelTable, InputTable, OutputTable, ComponentTable, DataTable)
+    keys = [field.encode_name for table in tables for field in msgspec.structs.fields(table)]
+    keys += [field.encode_name for field in msgspec.structs.fields(CompileConfig)]
+    assert [key for key in keys if not re.search(rf"\b{key}\b", REFERENCE)] == []
 
 
 def test_files_that_the_readme_names_exist() -> None:

