@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import torch
 
 
+# Marks the component's own outputs among the module paths, which have no colon.
+OUTPUT = "output:"
+
+
 class Divergence(msgspec.Struct, frozen=True):
     """The first module, in torch's order of calls, whose output differs in the graph."""
 
@@ -54,8 +58,10 @@ def first_divergence(
         if difference.not_finite or difference.relative > tolerance:
             producer = values[path].producer()
             node = (producer.name or "", producer.op_type) if producer else ("", "")
-            return Divergence(component.name, path, *node, difference, last_equal)
-        last_equal = path
+            made_by = producer.metadata_props.get(MODULE_PATH, "") if producer else ""
+            module = made_by if path.startswith(OUTPUT) else path
+            return Divergence(component.name, module, *node, difference, last_equal)
+        last_equal = last_equal if path.startswith(OUTPUT) else path
     return None
 
 
@@ -77,7 +83,7 @@ def _exposed_values(graph: Path) -> tuple[ir.Model, dict[str, ir.Value]]:
     for value in dict.fromkeys(single.values()):
         if value not in known:
             model.graph.outputs.append(value)
-    return model, single
+    return model, {**single, **{f"{OUTPUT}{value.name}": value for value in known}}
 
 
 def _leaves(value: ir.Value, scope: str, paths: Mapping[ir.Node, str]) -> bool:
@@ -108,7 +114,10 @@ def _run(
 def _torch_outputs(
     component: ComponentModule, inputs: Mapping[str, torch.Tensor]
 ) -> list[tuple[str, Array]]:
-    """(module path, output) of every user module that returns one tensor, in order of calls."""
+    """(module path, output) of every user module that returns one tensor, in order of calls.
+
+    The component's own outputs follow: the module it is cut at does not return, so no hook sees it.
+    """
     import torch
 
     seen: list[tuple[str, Array]] = []
@@ -122,5 +131,8 @@ def _torch_outputs(
             name = path.removeprefix(component.prefix)
             hook = module.register_forward_hook(lambda _m, _i, out, name=name: record(name, out))
             stack.callback(hook.remove)
-        component.module(*inputs.values())
+        result = component.module(*inputs.values())
+    outputs = (result,) if isinstance(result, torch.Tensor) else result
+    for name, tensor in zip(component.outputs, outputs, strict=True):
+        record(f"{OUTPUT}{name}", tensor)
     return seen

@@ -41,11 +41,13 @@ class Opened(Protocol):
 
 
 def batches(samples: Samples, wiring: Wiring) -> Iterator[dict[str, Array]]:
-    """The samples in batches the model takes; the last one may be smaller."""
+    """The samples in batches the model takes: the last may be smaller, too few are repeated."""
     leading = [item.spec.shape[0] for item in wiring.inputs if item.spec.shape]
     limits = [wiring.axes[d] if isinstance(d, str) else Axis(d, d, d) for d in leading]
-    size = min([BATCH, *(axis.max for axis in limits)])
     least = max([1, *(axis.min for axis in limits)])
+    size = max(least, min([BATCH, *(axis.max for axis in limits)]))
+    if samples.count < least:
+        yield samples.first(least)
     for start in range(0, samples.count, size):
         if samples.count - start >= least:
             yield samples.rows(start, start + size)

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmedge.artifact import Artifact, replace
 from mmedge.engines import OpenArtifact, open_artifact
-from mmedge.errors import VerificationError
+from mmedge.errors import DataError, VerificationError
 from mmedge.stage import Samples, Workspace
 from mmedge.tensors import Array
 from mmedge.verify.bisect import Divergence, first_divergence
@@ -121,6 +121,7 @@ class Verify:
         self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, samples: Samples
     ) -> dict[str, Any]:
         differences, wanted, found = compare_end_to_end(workspace.split, opened, samples)
+        _check_numbers(wanted)
         tolerance = _worst_tolerance(artifact, workspace)
         for output, difference in differences.items():
             reason = problem(difference, tolerance, exact=wanted[output].dtype.kind != "f")
@@ -159,6 +160,7 @@ def check_against(opened: Opened, workspace: Workspace) -> dict[str, Any]:
     samples = workspace.evaluation
     workspace.progress(f"comparing with PyTorch on {samples.count} samples")
     differences, wanted, found = compare_end_to_end(workspace.split, opened, samples)
+    _check_numbers(wanted)
     for output, difference in differences.items():
         exact = wanted[output].dtype.kind != "f"
         reason = problem(difference, workspace.config.tolerance, exact=exact)
@@ -168,15 +170,36 @@ def check_against(opened: Opened, workspace: Workspace) -> dict[str, Any]:
     return {"samples": samples.count, "end_to_end": differences, "task": task}
 
 
+def _check_numbers(wanted: dict[str, Array]) -> None:
+    """The model itself gives numbers: with NaN there is nothing to be equal to."""
+    for output, array in wanted.items():
+        count = int(np.isnan(array).sum()) if array.dtype.kind == "f" else 0
+        if count:
+            raise VerificationError(
+                f"the model itself gives NaN in output {output!r}",
+                found=f"{count} of {array.size} values",
+                expected="numbers, for the evaluation samples",
+                hint="check the model, and the preprocessing of the samples",
+            )
+
+
 def _task(
     workspace: Workspace, samples: Samples, wanted: dict[str, Array], found: dict[str, Array]
 ) -> dict[str, Any] | None:
     """The task metric of the model and of the engine; raises if it fell too far."""
     loaded = load_metric(workspace.project)
-    if loaded is None or samples.targets is None:
+    if loaded is None:
         return None
     name, metric = loaded
-    targets = samples.targets[: len(next(iter(wanted.values())))]
+    if samples.targets is None:
+        raise DataError(
+            f"the metric {name!r} cannot be computed: the samples have no targets",
+            found=samples.origin,
+            expected="[data] evaluation, whose samples are pairs (inputs, target)",
+            where="[data] metric",
+        )
+    rows = len(next(iter(wanted.values())))
+    targets = [samples.targets[i % samples.count] for i in range(rows)]
     before, after = evaluate(metric, wanted, targets), evaluate(metric, found, targets)
     if before - after > workspace.config.max_drop:
         raise VerificationError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmedge.errors import DataError, ProjectError
+from mmedge.errors import DataError, MmedgeError, ProjectError
 from mmedge.project import Project
 from mmedge.strict import nearest
 from mmedge.tensors import Array
@@ -38,12 +38,22 @@ def load_metric(project: Project) -> tuple[str, Metric] | None:
 
 
 def evaluate(metric: Metric, outputs: Mapping[str, Array], targets: list[Any]) -> float:
-    """The metric as a finite float; DataError where it gives none."""
-    value = metric(outputs, targets)
-    number = np.asarray(value)
-    if number.size != 1 or not np.isfinite(float(number)):
+    """The metric as a finite float; DataError where it gives none, or raises."""
+    try:
+        value = metric(outputs, targets)
+        number = np.asarray(value, dtype=np.float64)
+    except MmedgeError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{name}: {list(array.shape)}" for name, array in outputs.items())
+        raise DataError(
+            f"the metric failed on {len(targets)} targets and the outputs {shapes}",
+            found=f"{type(error).__name__}: {error}",
+            where="[data] metric",
+        ) from error
+    if number.size != 1 or not np.isfinite(number).all():
         raise DataError("the metric did not give a finite number", found=repr(value))
-    return float(number)
+    return float(number.item())
 
 
 def accuracy(scores: Array, targets: list[Any]) -> float:
