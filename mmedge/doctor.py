@@ -40,7 +40,7 @@ def _part(library: str) -> dict[str, str | None]:
 
 
 def _version(library: str) -> str | None:
-    if importlib.util.find_spec(library) is None:
+    if not _is_there(library):
         return None
     try:
         return importlib.metadata.version(DISTRIBUTIONS.get(library, library))
@@ -48,10 +48,20 @@ def _version(library: str) -> str | None:
         return "unknown"
 
 
+def _is_there(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except (ImportError, ValueError):  # an import hook, or a module without a spec
+        return False
+
+
 def _providers() -> list[str]:
     """What the installed ONNX Runtime can run on; a build under another name counts."""
-    if importlib.util.find_spec("onnxruntime") is None:
+    if not _is_there("onnxruntime"):
         return []
-    import onnxruntime
+    try:
+        import onnxruntime
 
-    return list(onnxruntime.get_available_providers())
+        return list(onnxruntime.get_available_providers())
+    except (ImportError, AttributeError, OSError) as error:  # half installed: what this is for
+        return [f"broken: {error}"]

@@ -60,10 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(done.exit_code)
     except click.ClickException as error:
         error.show()
+        kind, message = type(error).__name__, error.format_message()
+        _tell({"error": kind, "message": message, "exit_code": error.exit_code}, None, words)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _tell(
-            {"error": "Interrupted", "exit_code": 130}, "interrupted; nothing half-written", words
+            {"error": "Interrupted", "message": "interrupted", "exit_code": 130},
+            "interrupted; nothing half-written",
+            words,
         )
         sys.exit(130)
     except MmedgeError as error:
@@ -77,15 +81,13 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _tell(told.to_dict(), f"error: {told}", words)
         sys.exit(told.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
 
 
-def _tell(facts: dict[str, Any], text: str, words: list[str]) -> None:
+def _tell(facts: dict[str, Any], text: str | None, words: list[str]) -> None:
     """The error on stderr, and as JSON on stdout where JSON was asked for."""
     if "--json" in words:
         import json
 
         click.echo(json.dumps(facts))
-    click.echo(text, err=True)
+    if text is not None:
+        click.echo(text, err=True)

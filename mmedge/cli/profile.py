@@ -15,8 +15,16 @@ if TYPE_CHECKING:
 @click.command("profile")
 @click.argument("bundle", type=click.Path())
 @click.option("--against", type=click.Path(), help="The model project: PyTorch eager, alternating.")
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="How long to measure.")
-@click.option("--threads", type=int, help="Threads for the engine and for PyTorch.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.01),
+    default=10.0,
+    show_default=True,
+    help="How long to measure.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads for the engine and for PyTorch."
+)
 @as_json
 @quiet
 def command(

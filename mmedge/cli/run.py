@@ -29,7 +29,7 @@ SHOWN_VALUES = 8
     metavar="NAME=VALUE",
     help="An input: a file (photo.png, clip.wav, array.npy) or a text. Once for each input.",
 )
-@click.option("--threads", type=int, help="Threads for the engine.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads for the engine.")
 @click.option("--save", type=click.Path(), help="Also write all outputs to this .npz file.")
 @as_json
 def command(
@@ -39,11 +39,23 @@ def command(
     from mmedge import runtime
 
     with runtime.load(bundle, threads=threads) as opened:
-        outputs = opened(**dict(_parse(item, opened) for item in inputs))
+        outputs = opened(**_parse_all(inputs, opened))
         facts = {name: _describe(opened, name, array) for name, array in outputs.items()}
     if save:
         _save(Path(save), outputs)
     emit(facts, as_json=as_json, render=_table)
+
+
+def _parse_all(items: tuple[str, ...], bundle: Bundle) -> dict[str, Any]:
+    from mmedge.errors import InputError
+
+    values: dict[str, Any] = {}
+    for item in items:
+        name, value = _parse(item, bundle)
+        if name in values:
+            raise InputError(f"input {name!r} is given twice", hint="once for each input")
+        values[name] = value
+    return values
 
 
 def _parse(item: str, bundle: Bundle) -> tuple[str, Any]:
@@ -59,8 +71,10 @@ def _parse(item: str, bundle: Bundle) -> tuple[str, Any]:
     if not value.endswith(".npy"):
         return name, value
     try:
-        return name, np.load(value, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        # Not np.load: that takes archives and, where it may, pickles.
+        with Path(value).open("rb") as stream:
+            return name, np.lib.format.read_array(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{value} is not a numpy array file", found=error) from error
 
 
@@ -70,13 +84,21 @@ def _describe(bundle: Bundle, name: str, array: Array) -> dict[str, Any]:
     labels = bundle.labels(name)
     if labels is not None and array.ndim == 2 and array.dtype.kind == "f":
         facts["answers"] = [_ranked(row, labels) for row in array]
-    facts["values"] = array.reshape(-1).tolist()
+    facts["values"] = [_plain(value) for value in array.reshape(-1).tolist()]
     return facts
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN nor infinity: as text, in the words of protobuf's JSON mapping."""
+    if value != value:
+        return "NaN"
+    infinite = value in (float("inf"), float("-inf"))
+    return ("Infinity" if value > 0 else "-Infinity") if infinite else value
 
 
 def _ranked(row: Array, labels: list[str]) -> list[dict[str, Any]]:
     best = row.argsort()[::-1][:SHOWN_CLASSES]
-    return [{"label": labels[i], "score": float(row[i])} for i in best]
+    return [{"label": labels[i], "score": _plain(float(row[i]))} for i in best]
 
 
 def _save(path: Path, outputs: dict[str, Array]) -> None:
@@ -88,6 +110,7 @@ def _save(path: Path, outputs: dict[str, Array]) -> None:
 
     temporary = path.with_name(f".{path.name}.tmp")
     with explained_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             np.savez(stream, **outputs)  # type: ignore[arg-type]
         os.replace(temporary, path)
@@ -100,10 +123,14 @@ def _table(facts: dict[str, Any]) -> RenderableType:
     for name, output in facts.items():
         if "answers" in output:
             for answers in output["answers"]:
-                shown = ", ".join(f"{a['label']} ({a['score']:.2f})" for a in answers)
+                shown = ", ".join(f"{a['label']} ({_number(a['score'], '.2f')})" for a in answers)
                 table.add_row(name, str(output["shape"]), strong(shown))
             continue
-        values = ", ".join(f"{v:.4g}" for v in output["values"][:SHOWN_VALUES])
+        values = ", ".join(_number(v) for v in output["values"][:SHOWN_VALUES])
         more = " ..." if len(output["values"]) > SHOWN_VALUES else ""
         table.add_row(name, str(output["shape"]), values + more)
     return table
+
+
+def _number(value: Any, layout: str = ".4g") -> str:
+    return value if isinstance(value, str) else f"{value:{layout}}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command("verify")
 @click.argument("bundle", type=click.Path())
 @click.option("--against", type=click.Path(), help="The model project, to compare with PyTorch.")
-@click.option("--threads", type=int, help="Threads for the engine.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads for the engine.")
 @as_json
 @quiet
 def command(

@@ -1,0 +1,285 @@
+"""Every command as a user runs it: results on stdout, progress on stderr, a telling exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmedge import errors
+from mmedge.cli import COMMANDS, main
+from mmedge.errors import MmedgeError
+
+Run = Callable[..., "Done"]
+WriteProject = Callable[..., Path]
+
+
+class Done:
+    """What a command printed, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        """All of stdout as one JSON value."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("inspect", path)`: main() in this process, as the console script calls it."""
+
+    def call(*words: object) -> Done:
+        capsys.readouterr()
+        code = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as done:
+            code = int(done.code or 0)
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[str]:
+    """`-i` flags with one example."""
+    np.save(tmp_path / "image.npy", np.zeros((1, 3, 12, 12), "float32"))
+    np.save(tmp_path / "question.npy", np.zeros((1, 5), "int64"))
+    names = ("image", "question")
+    return [word for name in names for word in ("-i", f"{name}={tmp_path / name}.npy")]
+
+
+def test_help_of_every_command(run: Run) -> None:
+    listed = run("--help").out
+    for command in COMMANDS:
+        done = run(command, "--help")
+        assert done.code == 0
+        assert command in listed
+        assert "--json" in done.out
+        assert done.out.splitlines()[2].strip(), "a command says what it does"
+
+
+def test_an_unknown_command_or_option_suggests(run: Run) -> None:
+    done = run("complie")
+    assert done.code == 2
+    assert "Did you mean 'compile'?" in done.err
+    done = run("compile", ".", "-o", "x", "--tolerence", "1")
+    assert done.code == 2
+    assert "--tolerance" in done.err
+
+
+def test_a_wrong_command_line_is_json_too(run: Run) -> None:
+    done = run("compile", "--json", "--no-such-option")
+    assert done.code == 2
+    assert done.json["exit_code"] == 2
+    assert "--no-such-option" in done.json["message"]
+
+
+KINDS = [MmedgeError, *MmedgeError.__subclasses__(), errors.UntrustedPickleError]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_error_has_its_exit_code(
+    run: Run, monkeypatch: pytest.MonkeyPatch, kind: type[MmedgeError]
+) -> None:
+    def fail() -> None:
+        raise kind("it broke", found="this", hint="mend it")
+
+    monkeypatch.setattr("mmedge.doctor.examine", fail)
+    done = run("doctor", "--json")
+    assert done.code == kind.exit_code
+    assert done.json == kind("it broke", found="this", hint="mend it").to_dict()
+    assert "error: it broke" in done.err
+    plain = run("doctor")
+    assert (plain.code, plain.out) == (kind.exit_code, "")
+    assert "mend it" in plain.err
+
+
+def test_an_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmedge.doctor.examine", interrupt)
+    done = run("doctor", "--json")
+    assert done.code == 130
+    assert done.json["exit_code"] == 130
+
+
+def test_results_and_progress_do_not_mix(tiny_system: Any, run_mmedge: Any, tmp_path: Path) -> None:
+    words = ["compile", tiny_system.project, "-o", tmp_path / "out.mmedge"]
+    words += ["--threads", 1, "--measure-seconds", 0]
+    environment = {"MMEDGE_CACHE": str(tiny_system.cache)}
+    done = run_mmedge(*words, "--json", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bundle"] == str(tmp_path / "out.mmedge")
+    assert "writing the bundle" in done.stderr
+    done = run_mmedge(*words, "--quiet", env=environment)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "accuracy/logits on 6 samples" in done.stdout
+
+
+def test_verify(run: Run, tiny_bundle: Path, tiny_system: Any) -> None:
+    done = run("verify", tiny_bundle, "--json")
+    assert done.code == 0
+    assert set(done.json["outputs"]) == {"logits", "answer"}
+    assert "allowed" in run("verify", tiny_bundle).out
+    done = run("verify", tiny_bundle, "--against", tiny_system.project, "--json", "--threads", 1)
+    assert done.json["against"]["task"]["metric"] == "accuracy/logits"
+    (tiny_bundle / "golden.npz").write_bytes(b"damaged")
+    done = run("verify", tiny_bundle, "--json")
+    assert done.code == 8
+    assert done.json["error"] == "BundleError"
+
+
+def test_verify_against_another_checkpoint(
+    run: Run, tiny_bundle: Path, tmp_path: Path, write_project: WriteProject
+) -> None:
+    other = write_project(tmp_path / "other", "plain")
+    done = run("verify", tiny_bundle, "--against", other, "--json")
+    assert (done.code, done.json["error"]) == (3, "CheckpointError")
+
+
+def test_run(run: Run, tiny_bundle: Path, inputs: list[str], tmp_path: Path) -> None:
+    saved = tmp_path / "deep" / "outputs.npz"
+    done = run("run", tiny_bundle, *inputs, "--json", "--save", saved)
+    assert done.code == 0, done.err
+    logits = done.json["logits"]
+    assert (logits["shape"], logits["dtype"]) == ([1, 5], "float32")
+    assert {a["label"] for a in logits["answers"][0]} <= {"no", "yes", "red", "blue", "two"}
+    with np.load(saved) as file:
+        np.testing.assert_allclose(file["logits"][0], logits["values"], rtol=1e-6)
+    assert "answer" in run("run", tiny_bundle, *inputs).out
+
+
+def test_outputs_that_json_has_no_number_for() -> None:
+    from mmedge.cli.run import _plain
+
+    values = [1.5, float("nan"), float("inf"), float("-inf"), True, 3]
+    assert [_plain(value) for value in values] == [1.5, "NaN", "Infinity", "-Infinity", True, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["-i", "image"], "is not NAME=VALUE"),
+        (["-i", "imgae={good}"], "there is no input 'imgae'"),
+        (["-i", "image={tmp}/missing.npy"], "is not a numpy array file"),
+        (["-i", "image={tmp}/empty.npy"], "is not a numpy array file"),
+        (["-i", "image={tmp}/pickled.npy"], "is not a numpy array file"),
+        (["-i", "image={tmp}/archive.npy"], "is not a numpy array file"),
+        (["-i", "image={tmp}/double.npy"], "takes a tensor"),
+        (["-i", "image=photo.png"], "takes a tensor"),
+        (["-i", "image={good}", "-i", "image={good}"], "given twice"),
+        (["-i", "image={good}"], "'question' is missing"),
+        ([], "is missing"),
+    ],
+)
+def test_run_refuses_what_does_not_fit(
+    run: Run, tiny_bundle: Path, tmp_path: Path, words: list[str], problem: str
+) -> None:
+    good = tmp_path / "good.npy"
+    np.save(good, np.zeros((1, 3, 12, 12), "float32"))
+    np.save(tmp_path / "double.npy", np.zeros((1, 3, 12, 12)))
+    np.save(tmp_path / "pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with (tmp_path / "archive.npy").open("wb") as stream:
+        np.savez(stream, x=np.zeros(3))
+    (tmp_path / "empty.npy").touch()
+    filled = [word.format(tmp=tmp_path, good=good) for word in words]
+    done = run("run", tiny_bundle, *filled, "--json")
+    assert done.code == 11
+    assert problem in done.err
+    assert done.json["error"] == "InputError"
+
+
+def test_run_cannot_save(run: Run, tiny_bundle: Path, inputs: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("run", tiny_bundle, *inputs, "--save", tmp_path / "file" / "outputs.npz", "--json")
+    assert done.code == 10
+    assert done.json["error"] == "OutputError"
+
+
+def test_inspect(run: Run, tiny_bundle: Path, tiny_system: Any, tmp_path: Path) -> None:
+    for path, kind in (
+        (tiny_bundle, "bundle"),
+        (tiny_system.project, "project"),
+        (tiny_system.project / "mmedge.toml", "project"),
+        (tiny_system.project / "weights.pt", "checkpoint"),
+    ):
+        done = run("inspect", path, "--json")
+        assert done.code == 0, done.err
+        assert done.json["kind"] == kind
+        assert run("inspect", path).out
+    (tmp_path / "garbage").write_bytes(b"\0garbage\xff" * 100)
+    done = run("inspect", tmp_path / "garbage", "--json")
+    assert (done.code, done.json["error"]) == (3, "CheckpointError")
+    done = run("inspect", tmp_path / "missing", "--json")
+    assert (done.code, done.json["error"]) == (3, "ProjectError")
+    (tiny_bundle / "extra").touch()
+    assert run("inspect", tiny_bundle).code == 8
+
+
+def test_doctor_and_targets(run: Run) -> None:
+    facts = run("doctor", "--json").json
+    assert {part["library"] for part in facts["parts"]} >= {"torch", "onnxruntime", "PIL"}
+    assert "CPUExecutionProvider" in facts["providers"]
+    assert "submodules" in run("doctor").out
+    names = {target["name"] for target in run("targets", "--json").json}
+    assert "cpu" in names
+    assert run("targets", "cpu", "--json").json["backend"] == "onnxruntime"
+    assert "onnxruntime" in run("targets", "cpu").out
+    done = run("targets", "cup", "--json")
+    assert done.code == 3
+    assert "'cpu'" in done.json["try"]
+
+
+def test_doctor_without_anything_optional(run_python: Callable[..., Any]) -> None:
+    code = "from mmedge.cli import main; main(['doctor', '--json'])"
+    done = run_python(code, without=["torch", "onnxruntime", "onnx", "PIL", "transformers"])
+    assert done.returncode == 0, done.stderr
+    parts = {part["library"]: part for part in json.loads(done.stdout)["parts"]}
+    assert parts["torch"]["install"] == "mmedge[compile]"
+
+
+def test_init_writes_once(run: Run, tiny_system: Any, tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes((tiny_system.project / "weights.pt").read_bytes())
+    done = run("init", weights, "--json")
+    assert done.code == 0, done.err
+    written = Path(done.json["written"])
+    assert written.read_text() == done.json["text"]
+    written.write_text("mine")
+    done = run("init", weights, "--json")
+    assert done.code in (3, 10)
+    assert written.read_text() == "mine"
+    assert run("init", weights, "--force").code == 0
+    assert "weights.pt" in written.read_text()
+
+
+def test_profile(run: Run, tiny_bundle: Path) -> None:
+    done = run("profile", tiny_bundle, "--seconds", 0.2, "--threads", 1, "--json", "-q")
+    assert done.code == 0, done.err
+    assert set(done.json["components"]) == {"question_encoder", "image_encoder", "fusion"}
+    assert done.json["end_to_end"]["summaries"]["engine"]["count"] > 0
+    assert done.err == ""
+    for words in (["--seconds", 0], ["--seconds", -1], ["--threads", 0]):
+        assert run("profile", tiny_bundle, *words).code == 2
+
+
+def test_whoever_reads_may_stop() -> None:
+    command = [sys.executable, "-m", "mmedge", "targets", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1  # click's, and no traceback
