@@ -104,7 +104,7 @@ class StageCache:
         try:
             kept = msgspec.json.decode((directory / ARTIFACT).read_bytes(), type=_Kept)
             whole = all((directory / n).stat().st_size == size for n, size in kept.sizes.items())
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
         there = whole and all(path.exists() for path in kept.artifact.files())
         return kept.artifact if there else None

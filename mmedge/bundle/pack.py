@@ -119,7 +119,7 @@ def _labels(project: Project, artifact: Artifact) -> dict[str, str]:
 def _read_labels(path: Path, output: str) -> list[str]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[str])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProjectError(
             f"the labels of output {output!r} are not a JSON list of strings",
             found=error,

@@ -96,7 +96,7 @@ class Bundle:
             return None
         try:
             return msgspec.json.decode((self.directory / file).read_bytes(), type=list[str])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BundleError(f"{file} is not a list of class names", found=error) from error
 
     def golden(self) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -148,7 +148,7 @@ def test_golden_outputs_that_the_engine_does_not_give(tiny_bundle: Path) -> None
         check_golden(bundle)
 
 
-@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04broken"])
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04broken", b'["\xff"]'])
 def test_a_file_that_was_packed_damaged(tiny_bundle: Path, content: bytes) -> None:
     for name in ("golden.npz", "labels.json", "engines/fusion.onnx"):
         original = (tiny_bundle / name).read_bytes()
