@@ -9,7 +9,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 
-.PHONY: demo test lint unit bench clean
+.PHONY: demo test lint unit clean
 
 demo: $(VENV)/.compile
 	$(BIN)/mmedge compile examples/vqa --target cpu --output build/vqa.mmedge

@@ -37,6 +37,7 @@ from mmedge.stage import Stage, Workspace
 from mmedge.storage import check_replaceable, exclusive
 from mmedge.targets import Target, load_target
 from mmedge.verify.stages import Verify
+from mmedge.verify.task import check_metric
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +88,7 @@ def compile_project(
     destination = Path(output).resolve()
     check_replaceable(destination, ours=is_bundle)
     check_shipped(project)
+    check_metric(project)
     store = StageCache(cache or default_cache_directory())
     with exclusive(destination), store.in_use():
         workspace = _workspace(project, config, device, progress)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -42,6 +43,10 @@ def directory_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
+# How the temporary name of a directory that is being written ends.
+PART = ".part"
+
+
 @contextmanager
 def atomic_directory(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[Path]:
     """Yield a temporary directory that becomes `target` when the block succeeds.
@@ -53,7 +58,7 @@ def atomic_directory(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[
     check_replaceable(target, ours=ours)
     with explained_os_errors(target), _parent_takes_files(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PART, dir=target.parent))
     try:
         with explained_os_errors(target):
             work.chmod(0o755)
@@ -89,11 +94,20 @@ def exclusive(target: Path) -> Iterator[None]:
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()
+        _remove_leftovers(target)
         yield
     finally:
         lock.unlink(missing_ok=True)
         with suppress(OSError):  # a full disk was told above
             handle.close()
+
+
+def _remove_leftovers(target: Path) -> None:
+    """What a killed writer of `target` left beside it; the lock says that nobody writes now."""
+    ours = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(PART)}")
+    for path in target.parent.iterdir():
+        if ours.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _locked(lock: Path, target: Path) -> TextIOWrapper:

@@ -213,6 +213,23 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    target, other = tmp_path / "a.mmedge", tmp_path / "a"
+    leftovers = []
+    for path in (target, other):
+        code = (
+            "import os, signal, sys; from pathlib import Path\n"
+            "from mmedge.storage import atomic_directory\n"
+            "with atomic_directory(Path(sys.argv[1]), ours=lambda p: True) as work:\n"
+            "    (work / 'half').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+        )
+        killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        leftovers.append(next(p for p in tmp_path.iterdir() if p not in leftovers))
+    with exclusive(target):
+        assert [path.exists() for path in leftovers] == [False, True]
+
+
 def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import zipfile
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ def read_json(path: Path, member: str) -> Any:
 def load_exported(path: Path, *, trust_pickle: bool = False) -> torch.nn.Module:
     """The exported program as a module, weights included, in inference mode.
 
+    Its submodules have the paths of the original model's.
+
     Raises CheckpointError where it is damaged or was exported in training mode, and
     UntrustedPickleError where it needs code to be run and `trust_pickle` is not set.
     """
@@ -36,11 +39,35 @@ def load_exported(path: Path, *, trust_pickle: bool = False) -> torch.nn.Module:
     try:
         with path.open("rb") as stream:
             program = load(stream)
-        module: torch.nn.Module = program.module()
+        module = _with_submodules(program)
     except Exception as error:  # torch raises bare asserts, KeyError, RuntimeError ...
         raise damaged_program(path, f"{type(error).__name__}: {str(error)[:300]}") from error
     _check_inference(program, path)
     return _without_mode(module)
+
+
+def _with_submodules(program: Any) -> torch.nn.Module:
+    """The program as nested modules whose forward takes the arguments by name.
+
+    An unflattened program keeps the original's hierarchy, but takes arguments only in the form
+    in which it was exported.
+    """
+    signature = inspect.signature(program.module().forward)
+    module: torch.nn.Module = require("torch.export").unflatten(program)
+    positional = (
+        len(program.example_inputs[0]) if program.example_inputs else len(signature.parameters)
+    )
+    call = module.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        values = signature.bind(*args, **kwargs).arguments
+        names = list(values)
+        given = [values[name] for name in names[:positional]]
+        return call(*given, **{name: values[name] for name in names[positional:]})
+
+    forward.__signature__ = signature  # type: ignore[attr-defined]
+    vars(module)["forward"] = forward
+    return module
 
 
 def _check_inference(program: Any, path: Path) -> None:

@@ -23,18 +23,25 @@ def load_metric(project: Project) -> tuple[str, Metric] | None:
     of targets, and returns a number; larger is better.
     """
     name = project.file.data.metric
+    check_metric(project)
     if not name:
         return None
     if ":" in name:
         return name, project.load_callable(name)
     kind, _, output = name.partition("/")
-    if kind not in BUILT_IN:
+    return name, lambda outputs, targets: BUILT_IN[kind](_pick(outputs, output), targets)
+
+
+def check_metric(project: Project) -> None:
+    """Raise ProjectError for a metric that is not there; imports nothing of the project."""
+    name = project.file.data.metric
+    kind = name.partition("/")[0]
+    if name and ":" not in name and kind not in BUILT_IN:
         raise ProjectError(
             f"there is no metric {kind!r}",
             where="[data] metric",
             hint=nearest(kind, list(BUILT_IN)) + '; or name your own as "module:function"',
         )
-    return name, lambda outputs, targets: BUILT_IN[kind](_pick(outputs, output), targets)
 
 
 def evaluate(metric: Metric, outputs: Mapping[str, Array], targets: list[Any]) -> float:

@@ -61,6 +61,17 @@ def test_exported_program_needs_no_factory(
     assert loaded.record.notes == ()
 
 
+def test_submodules_keep_their_paths_and_inputs_their_names(
+    exported: Path, make_project: MakeProject, model: torch.nn.Module, example: Example
+) -> None:
+    loaded = load_model(make_project(exported.name, "")).model
+    ours = {name for name, module in model.named_modules() if list(module.parameters())}
+    assert ours <= {name for name, _ in loaded.named_modules()}
+    image, question = example
+    found = loaded(question=question, image=image, weight=None)
+    torch.testing.assert_close(found, model(image, question))
+
+
 def test_unused_factory_is_said(exported: Path, make_project: MakeProject) -> None:
     assert "factory is not used" in load_model(make_project("m.pt2")).record.notes[0]
 
