@@ -61,4 +61,5 @@ def _steps(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(f * power for f in (1, 2, 5, 10) if f * power >= rough)
     first, last = math.ceil(low / step), math.floor(high / step)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    # Rounding may put the outermost ones a hair outside.
+    return [t for i in range(first, last + 1) if low <= (t := round(i * step, 12)) <= high]

@@ -138,7 +138,9 @@ def test_no_checkpoint_or_several(directory: Path, model: torch.nn.Module) -> No
 @given(
     names=st.lists(st.text(max_size=12), max_size=4),
     weights=st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
-    shape=st.lists(st.integers(1, 9) | st.sampled_from(["batch", "length"]), max_size=3),
+    shape=st.lists(
+        st.integers(1, 9) | st.sampled_from(["batch", "length"]), min_size=1, max_size=3
+    ),
 )
 def test_text_always_parses(names: list[str], weights: str, shape: list[int | str]) -> None:
     summary = CheckpointSummary(

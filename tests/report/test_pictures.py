@@ -4,7 +4,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmedge.report import svg
@@ -24,6 +24,7 @@ def _of_class(picture: str, tag: str, name: str) -> list[ElementTree.Element]:
 
 
 @given(st.lists(st.floats(min_value=1e-4, max_value=1e5), min_size=1, max_size=20))
+@example([0.01])  # one sample: both ends of the axis are ticks but for rounding
 def test_an_axis_holds_its_values_in_order_and_has_ticks(values: list[float]) -> None:
     axis = axis_for(values, left=50, right=700)
     positions = [axis.position(value) for value in sorted(values)]
