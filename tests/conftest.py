@@ -11,9 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from mmedge.pipeline import Compiled, compile_project
+
+# Time is never asserted. On CI the examples are the same every time, so that a change is judged
+# by itself; at a desk they are new ones at every run.
+hypothesis.settings.register_profile(
+    "mmedge", deadline=None, derandomize=bool(os.environ.get("CI"))
+)
+hypothesis.settings.load_profile("mmedge")
 
 TINY_TOML = """
 name = "tiny"
