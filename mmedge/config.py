@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mmedge.errors import ProjectError
+from mmedge.runtime.runner import MOST_THREADS
 from mmedge.strict import decode
 
 
@@ -42,9 +43,13 @@ def merge(table: dict[str, Any], flags: dict[str, Any], *, where: object) -> Com
 
 
 def _check(config: CompileConfig, where: object) -> None:
+    threads = config.threads is None or 1 <= config.threads <= MOST_THREADS
     limits = {
         "opset": (config.opset is None or config.opset in range(18, 25), "18 to 24"),
-        "threads": (config.threads is None or config.threads >= 1, "at least 1"),
+        "threads": (
+            config.threads is None or 1 <= config.threads <= MOST_THREADS,
+            f"1 to {MOST_THREADS}",
+        ),
         "max_drop": (0 <= config.max_drop <= 1, "a fraction between 0 and 1"),
         "tolerance": (0 < config.tolerance < 1, "between 0 and 1"),
         "measure_seconds": (0 <= config.measure_seconds <= 3600, "0 to 3600"),

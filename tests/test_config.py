@@ -26,6 +26,7 @@ def test_an_unknown_setting_names_the_nearest() -> None:
         ("opset", 99),
         ("threads", 0),
         ("threads", -1),
+        ("threads", 100_000),
         ("max_drop", -0.1),
         ("max_drop", 1.5),
         ("max_drop", float("nan")),

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from mmedge.errors import BuildError
 from mmedge.optional import require
+from mmedge.runtime.runner import MOST_THREADS
 from mmedge.strict import nearest
 
 Optimization = Literal["all", "basic", "disable"]
@@ -58,8 +59,12 @@ def _session_options(
     if optimization not in levels:
         known = ", ".join(get_args(Optimization))
         raise BuildError("unknown optimization level", found=optimization, expected=known)
-    if threads is not None and threads < 1:
-        raise BuildError("an engine needs at least one thread", found=threads)
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise BuildError(
+            "that is no number of threads for an engine",
+            found=threads,
+            expected=f"1 to {MOST_THREADS}",
+        )
     settings = ort.SessionOptions()
     settings.log_severity_level = ERRORS_ONLY
     settings.graph_optimization_level = levels[optimization]

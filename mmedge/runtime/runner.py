@@ -15,6 +15,10 @@ from mmedge.tensors import Array, TensorSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+# More threads than cores are of no use, and each costs memory and time to start; a mistyped
+# number must not take the machine down.
+MOST_THREADS = 1024
+
 # Engine kind -> "module:class"; the class has `open(path, *, threads, options)`.
 ENGINES = {
     "onnxruntime": "mmedge.runtime.onnxruntime_runner:OnnxRuntimeRunner",
