@@ -43,7 +43,6 @@ def merge(table: dict[str, Any], flags: dict[str, Any], *, where: object) -> Com
 
 
 def _check(config: CompileConfig, where: object) -> None:
-    threads = config.threads is None or 1 <= config.threads <= MOST_THREADS
     limits = {
         "opset": (config.opset is None or config.opset in range(18, 25), "18 to 24"),
         "threads": (
