@@ -49,7 +49,11 @@ def export_component(
     try:
         with _quiet(), recurrent_shapes():
             program = torch.export.export(
-                component.module, tuple(examples), dynamic_shapes=shapes, strict=False
+                component.module,
+                tuple(examples),
+                dynamic_shapes=shapes,
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=True,
             )
             exported = torch.onnx.export(
                 program,

@@ -14,6 +14,7 @@ from mmedge.graph.export import export_component, user_line
 from mmedge.graph.files import graph_specs, load_graph, save_graph, weight_bytes
 from mmedge.graph.layers import account_for_layers
 from mmedge.graph.passes import DEFAULT_PASSES, LEGALIZING_PASSES, PassRecord, run_passes
+from mmedge.graph.repeatable import check_repeatable
 from mmedge.graph.wire import learned_substitutes, wire
 from mmedge.recipes import ComponentModule, Split, load_recipe
 from mmedge.stage import Workspace
@@ -114,7 +115,8 @@ def make_split(workspace: Workspace) -> Split:
     name = options.pop("name", "declared" if project.file.components else "single_graph")
     recipe, example = load_recipe(name), example_tensors(workspace)
     try:
-        return recipe.split(workspace.model, project, options, example)
+        split = recipe.split(workspace.model, project, options, example)
+        check_repeatable(split, example)
     except MmedgeError:
         raise
     except Exception as error:
@@ -124,8 +126,10 @@ def make_split(workspace: Workspace) -> Split:
             found=f"{type(error).__name__}: {error}",
             expected=f"forward to accept {given}",
             where=user_line([error], "", project.directory),
-            hint="correct [inputs]: names, shapes and dtypes are those of forward's arguments",
+            hint="if this is not what forward itself complains of, correct [inputs]: names, shapes "
+            "and dtypes are those of forward's arguments",
         ) from error
+    return split
 
 
 def example_tensors(workspace: Workspace) -> dict[str, torch.Tensor]:

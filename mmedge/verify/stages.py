@@ -83,7 +83,7 @@ class Verify:
                     f"the recipe's components do not compute what forward computes: {output}",
                     found=reason,
                     expected=f"at most {workspace.config.tolerance:.0e}",
-                    hint="this is a fault of the recipe; `single_graph` does not split",
+                    hint="the recipe splits forward wrongly; try [recipe] name = \"single_graph\"",
                 )
         return found
 
