@@ -98,6 +98,10 @@ class StageCache:
         with _locked(self.directory, fcntl.LOCK_SH):
             yield
 
+    def forget(self, key: str) -> None:
+        """Drop a finished stage whose result is not to be met again."""
+        shutil.rmtree(self.directory / key, ignore_errors=True)
+
     def load(self, key: str) -> Artifact | None:
         """The artifact of a finished stage, if every file it stands on is there and whole."""
         directory = self.directory / key

@@ -116,7 +116,11 @@ def run_stages(
         key = key_of(key, stage.name, settings, workspace.target)
         start = time.perf_counter()
         cached = store.load(key) if use_cache else None
+        if cached:
+            workspace.progress(f"{stage.name}: from the cache")
         artifact = cached or store.make(key, _runner(stage, artifact, workspace))
+        if not artifact.records[stage.name].get("keep", True):
+            store.forget(key)
         # A cached artifact names the settings of the compile that made it, not of this one.
         artifact = replace(artifact, provenance=provenance)
         seconds = time.perf_counter() - start

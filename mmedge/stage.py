@@ -101,6 +101,9 @@ class Workspace:
 class Stage(Protocol):
     """One step of the pipeline: a plain function of an Artifact, cached by content.
 
+    A record with `"keep": False` says that the result is good for this compile only: it is not
+    cached (a measurement that was disturbed).
+
     requires: names of stages that must have run.
     config_keys: the settings its result depends on; others do not invalidate its cache.
     """

@@ -18,6 +18,7 @@ from mmedge.artifact import Artifact, Provenance
 from mmedge.cache import ARTIFACT, StageCache, code_digest, default_cache_directory, key_of
 from mmedge.errors import OutputError, VerificationError
 from mmedge.pipeline import STAGES, compile_project
+from mmedge.profiling.stages import Measure
 from mmedge.runtime import load
 
 WriteProject = Callable[..., Path]
@@ -367,3 +368,20 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_cache_directory() == Path("/xdg/mmedge")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache_directory() == Path.home() / ".cache" / "mmedge"
+
+
+def test_a_result_that_says_so_is_not_kept(
+    tmp_path: Path, write_project: WriteProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disturbed measurement does: the next compile runs that stage again, and no other."""
+    plain = Measure.run
+
+    def disturbed(stage: Measure, artifact: Artifact, *rest: Any) -> Artifact:
+        done = plain(stage, artifact, *rest)
+        return done.with_record("measure", {**done.records["measure"], "keep": False})
+
+    monkeypatch.setattr(Measure, "run", disturbed)
+    project = write_project(tmp_path / "project", "plain")
+    for _ in range(2):
+        compiled = compile_project(project, output=tmp_path / "out.mmedge", **SETTINGS)
+    assert [s["stage"] for s in compiled.report["stages"] if not s["cached"]] == ["measure"]

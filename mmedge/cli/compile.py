@@ -101,8 +101,11 @@ def _sentences(report: dict[str, Any]) -> list[RenderableType]:
     if measured:
         ratio = measured["speedup"]
         span = f"({ratio['low']:.2f} to {ratio['high']:.2f}, 95%)"
-        text = f"{ratio['value']:.2f}x PyTorch eager {span}"
-        lines.append(warning(f"{text}: disturbed, measure again") if dirty else text)
-        lines += [warning(reason) for reason in dirty]
+        if dirty:
+            again = "disturbed, so not kept: the next compile measures again"
+            lines.append(warning(f"speed over PyTorch eager {span}: {again}"))
+            lines += [warning(reason) for reason in dirty]
+        else:
+            lines.append(f"{ratio['value']:.2f}x PyTorch eager {span}")
     lines.append(f"bundle: {report['bundle']}  (open report.html)")
     return lines

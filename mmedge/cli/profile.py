@@ -74,7 +74,8 @@ def _sentences(facts: dict[str, Any]) -> list[RenderableType]:
     speedup = facts["end_to_end"]["speedup"]
     if speedup:
         span = f"({speedup['low']:.2f} to {speedup['high']:.2f}, 95%)"
-        lines.append(f"{speedup['value']:.2f}x PyTorch eager {span}")
+        value = "speed over" if facts["dirty"] else f"{speedup['value']:.2f}x"
+        lines.append(f"{value} PyTorch eager {span}")
     cold = sorted(facts["cold_start"], key=lambda start: start["load_ms"])[
         len(facts["cold_start"]) // 2
     ]
@@ -84,4 +85,4 @@ def _sentences(facts: dict[str, Any]) -> list[RenderableType]:
         f"cold: import {cold['import_ms']:.0f} ms, load {cold['load_ms']:.0f} ms, "
         f"first run {cold['first_run_ms']:.1f} ms; peak memory of that process {memory}"
     )
-    return [*lines, *[warning(f"dirty: {reason}") for reason in facts["dirty"]]]
+    return [*lines, *[warning(f"disturbed: {reason}") for reason in facts["dirty"]]]

@@ -39,6 +39,7 @@ class Measure:
                 "end_to_end": None,
                 "components": {},
                 "dirty": [],
+                "keep": True,
                 "machine": None,
             }
             return artifact.with_record(self.name, nothing)
@@ -62,9 +63,10 @@ class Measure:
             "end_to_end": as_record(whole, with_samples=True),
             "components": components,
             "dirty": list(state.reasons),
+            "keep": not state.reasons,
         }
         if not workspace.config.allow_slower:
-            _refuse_slower(record["end_to_end"])
+            _refuse_slower(record["end_to_end"], record["dirty"])
         return artifact.with_record(self.name, record)
 
     def ensures(self, artifact: Artifact) -> None:
@@ -135,7 +137,7 @@ def _with_indicators(workspace: Workspace, inputs: Mapping[str, Array]) -> dict[
     return tensors
 
 
-def _refuse_slower(whole: dict[str, Any]) -> None:
+def _refuse_slower(whole: dict[str, Any], disturbances: list[str]) -> None:
     speedup = whole["speedup"]
     if speedup["high"] < 1:
         engine, eager_ms = (whole["summaries"][side]["p50_ms"] for side in ("engine", "pytorch"))
@@ -144,5 +146,7 @@ def _refuse_slower(whole: dict[str, Any]) -> None:
             found=f"{engine:.3f} ms against {eager_ms:.3f} ms, "
             f"{speedup['value']:.2f}x ({speedup['low']:.2f} to {speedup['high']:.2f}, 95%)",
             expected="at least 1.00x within the interval",
-            hint="--allow-slower keeps it all the same; --threads may help",
+            where="\n".join(["a disturbed measurement:", *disturbances]) if disturbances else None,
+            hint="measure again on a quiet machine, perhaps with other --threads; "
+            "--allow-slower keeps it all the same",
         )

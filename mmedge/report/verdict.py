@@ -99,7 +99,10 @@ def _speed(report: dict[str, Any]) -> Figure:
     note = f"over PyTorch eager; 95% interval {interval(speedup)}"
     if doubtful:
         note += "; the measurement was disturbed"
-    return Figure("Speed-up", times(speedup["value"]), note, doubtful=doubtful)
+    # Where the interval spans more than a factor of two, its middle says nothing.
+    vague = doubtful and speedup["high"] > 2 * speedup["low"]
+    value = "not settled" if vague else times(speedup["value"])
+    return Figure("Speed-up", value, note, doubtful=doubtful)
 
 
 def _latency(report: dict[str, Any]) -> Figure:

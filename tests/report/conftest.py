@@ -235,6 +235,7 @@ def measurement(measured: list[str], speedup: tuple[float, float, float]) -> dic
         "end_to_end": whole,
         "components": {name: timed(0.5, speedup) for name in measured},
         "dirty": [],
+        "keep": True,
     }
 
 
