@@ -1,6 +1,3 @@
-import threading
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,41 +95,46 @@ def test_a_zone_that_disappears_makes_the_energy_unavailable(tmp_path):
     assert measure_energy(vanish, count=1, idle_seconds=0.01, root=tmp_path) is None
 
 
-class Idling(threading.Thread):
-    """Draws power from a package all the time, as a machine does."""
+class Clock:
+    """Time that passes only when somebody sleeps, while a package draws power."""
 
     def __init__(self, package, watts):
-        super().__init__()
-        self.package, self.watts, self.ended = package, watts, threading.Event()
+        self.package, self.watts, self.now = package, watts, 0.0
 
-    def run(self):
-        start, first = time.perf_counter(), self.package.energy_uj
-        while not self.ended.wait(0.002):
-            self.package.set(first + round(self.watts * (time.perf_counter() - start) * 1e6))
+    def perf_counter(self):
+        return self.now
 
-
-def test_idle_power_is_measured_and_taken_off(tmp_path):
-    package = Package(tmp_path)
-    idling = Idling(package, watts=50)
-    idling.start()
-    try:
-        energy = measure_energy(lambda: time.sleep(0.1), count=4, idle_seconds=0.5, root=tmp_path)
-    finally:
-        idling.ended.set()
-        idling.join()
-    assert energy.idle_power_w == pytest.approx(50, rel=0.3)
-    assert energy.joules == pytest.approx(50 * energy.seconds, rel=0.3)
-    # Nothing was done but idling: close to 0, or None where it came out below.
-    assert (energy.joules_per_inference or 0) < 0.3 * energy.joules / energy.count
+    def sleep(self, seconds):
+        self.now += seconds
+        self.package.use(self.watts * seconds)
 
 
-def test_less_than_idle_is_none_not_negative(tmp_path):
-    package = Package(tmp_path)
-    once = threading.Timer(0.02, lambda: package.use(100))
-    once.start()
-    energy = measure_energy(lambda: time.sleep(0.01), count=1, idle_seconds=0.5, root=tmp_path)
-    once.join()
-    assert energy.idle_power_w > 0
+@pytest.fixture
+def clock(tmp_path, monkeypatch):
+    clock = Clock(Package(tmp_path), watts=50)
+    monkeypatch.setattr("mmedge.profiling.energy.time", clock)
+    return clock
+
+
+def test_idle_power_is_measured_and_taken_off(clock, tmp_path):
+    def infer():
+        clock.sleep(0.1)
+        clock.package.use(2)
+
+    energy = measure_energy(infer, count=4, idle_seconds=0.5, root=tmp_path)
+    assert energy.idle_power_w == pytest.approx(50)
+    assert energy.joules == pytest.approx(4 * (50 * 0.1 + 2))
+    assert energy.joules_per_inference == pytest.approx(2)
+
+
+def test_less_than_idle_is_none_not_negative(clock, tmp_path):
+    def infer():
+        clock.watts = 10
+        clock.sleep(0.1)
+
+    energy = measure_energy(infer, count=1, idle_seconds=0.5, root=tmp_path)
+    assert energy.idle_power_w == pytest.approx(50)
+    assert energy.joules == pytest.approx(1)
     assert energy.joules_per_inference is None
 
 
