@@ -83,11 +83,14 @@ def _create(ort: Any, path: Path, providers: Sequence[str], settings: Any) -> An
             str(path), settings, providers=list(providers), enable_fallback=0
         )
     except Exception as error:
+        hint = "check that the file is complete and its external data lie beside it"
+        if "NOT_IMPLEMENTED" in str(error):
+            hint = "these providers have no kernel for that operation: use others, or replace it"
         raise BuildError(
             f"ONNX Runtime {ort.__version__} cannot open {path.name}",
             found=error,
             where=path,
-            hint="check that the file is complete and its external data lie beside it",
+            hint=hint,
         ) from error
 
 
