@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +22,7 @@ import msgspec
 from mmedge.artifact import Artifact, as_plain
 from mmedge.errors import OutputError
 from mmedge.resources import PACKAGE
-from mmedge.storage import directory_bytes, explained_os_errors
+from mmedge.storage import directory_bytes, explained_os_errors, parent_takes_files
 
 ARTIFACT = "artifact.json"
 MAKING = ".making-"
@@ -92,11 +92,30 @@ class StageCache:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """While active, `clear` refuses: a compile stands on the files of its finished stages."""
-        with explained_os_errors(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
-        with _locked(self.directory, fcntl.LOCK_SH):
+        """While active, `clear` refuses: a compile stands on the files of its finished stages.
+
+        What killed compiles left is removed first, if no other compile uses the cache.
+        """
+        self._make_directory()
+        with _locked(self.directory, fcntl.LOCK_SH, alone=self._remove_leftovers):
             yield
+
+    def _make_directory(self) -> None:
+        with explained_os_errors(self.directory), parent_takes_files(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        for path in self.directory.glob(f"{MAKING}*"):
+            if _is_ours(path):
+                _remove(path)
+
+    def _check(self) -> None:
+        if self.directory.exists() and not self.directory.is_dir():
+            raise OutputError(
+                f"{self.directory} is not a directory",
+                expected="the directory of a cache",
+                hint="--directory or $MMEDGE_CACHE names it",
+            )
 
     def forget(self, key: str) -> None:
         """Drop a finished stage whose result is not to be met again."""
@@ -116,8 +135,8 @@ class StageCache:
     def make(self, key: str, run: Callable[[Path], Artifact]) -> Artifact:
         """Run a stage in a new directory and keep it under `key` if it succeeds."""
         final = self.directory / key
-        with explained_os_errors(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True)
+        self._make_directory()
+        with explained_os_errors(self.directory), parent_takes_files(self.directory / MAKING):
             _remove(final)
             work = Path(tempfile.mkdtemp(prefix=MAKING, dir=self.directory))
         try:
@@ -132,7 +151,8 @@ class StageCache:
             shutil.rmtree(work, ignore_errors=True)
 
     def entries(self) -> list[Entry]:
-        """Every finished stage, newest first."""
+        """Every finished stage, newest first. Raises OutputError where the cache is a file."""
+        self._check()
         found = []
         for path in self.directory.glob(f"*/{ARTIFACT}"):
             artifact = self.load(path.parent.name)
@@ -148,6 +168,7 @@ class StageCache:
 
         Whatever else is in the directory stays. Raises OutputError while a compile uses the cache.
         """
+        self._check()
         if not self.directory.is_dir():
             return 0, 0
         limit = time.time() - older_than_days * 86400
@@ -162,10 +183,19 @@ class StageCache:
 
 
 @contextmanager
-def _locked(directory: Path, how: int) -> Iterator[None]:
-    """An advisory lock on the directory itself: a cache on a read-only disk can be used too."""
+def _locked(
+    directory: Path, how: int, *, alone: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """An advisory lock on the directory itself: a cache on a read-only disk can be used too.
+
+    alone: what to do first if nobody else holds a lock.
+    """
     handle = os.open(directory, os.O_RDONLY)
     try:
+        if alone is not None:
+            with suppress(OSError):  # somebody holds one, or a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone()
         try:
             fcntl.flock(handle, how)
         except BlockingIOError:

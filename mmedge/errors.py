@@ -15,7 +15,7 @@
     ├── OutputError               10   the output cannot be written: permissions, space
     └── InputError                11   a value passed to a bundle does not fit its declared input
 
-Exit code 2 is the command line's own (unknown option), 130 is an interrupt.
+Exit code 2 is the command line's own (unknown option), 130 is an interrupt, 143 SIGTERM.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
+from typing import BinaryIO
 
 from mmedge.errors import OutputError
 
@@ -26,6 +27,7 @@ REASONS = {
     errno.EEXIST: "a parent of it is a file",
     errno.ENAMETOOLONG: "its name is too long",
     errno.EBUSY: "it is a mount point",
+    errno.EISDIR: "it is a directory",
 }
 
 
@@ -56,7 +58,7 @@ def atomic_directory(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[
     left behind.
     """
     check_replaceable(target, ours=ours)
-    with explained_os_errors(target), _parent_takes_files(target):
+    with explained_os_errors(target), parent_takes_files(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PART, dir=target.parent))
     try:
@@ -66,6 +68,39 @@ def atomic_directory(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[
             _swap(work, target)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose bytes become exactly the file `target` when the block succeeds.
+
+    Links are followed. Raises OutputError where its directory is not there and where `target` is
+    a directory or a device. On any exception nothing is left behind.
+    """
+    check_directory_of(target)
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{target} is not a file", hint="name the file that is to be written")
+    target = target.resolve()
+    with explained_os_errors(target), parent_takes_files(target):
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=PART, dir=target.parent)
+    work = Path(name)
+    try:
+        with explained_os_errors(target):
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+            work.chmod(0o644)
+            work.replace(target)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def check_directory_of(target: Path) -> None:
+    """Raise OutputError if the directory for the file `target` is not there: a mistyped path."""
+    if not target.parent.is_dir():
+        raise OutputError(
+            f"{target} cannot be written: there is no directory {target.parent}",
+            hint=f"mkdir -p {target.parent}, or choose another output",
+        )
 
 
 def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
@@ -86,7 +121,7 @@ def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
 def exclusive(target: Path) -> Iterator[None]:
     """Hold the right to write `target`; OutputError names the process that already does."""
     lock = target.parent / f".{target.name}.lock"
-    with explained_os_errors(target), _parent_takes_files(target):
+    with explained_os_errors(target), parent_takes_files(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = _locked(lock, target)
     try:
@@ -143,13 +178,13 @@ def _busy(target: Path, lock: Path, holder: str) -> OutputError:
 
 
 @contextmanager
-def _parent_takes_files(target: Path) -> Iterator[None]:
+def parent_takes_files(target: Path) -> Iterator[None]:
     """Explain a parent such as /proc, which is there and has no place for files."""
     try:
         yield
     except FileNotFoundError as error:
         raise OutputError(
-            f"{target} cannot be written: no file can be made in {target.parent}",
+            f"{target} cannot be written: nothing can be made in {target.parent}",
             found=error,
             hint="choose another output",
         ) from error

@@ -265,19 +265,23 @@ def test_a_killed_compile_goes_on_where_it_was(tmp_path: Path, write_project: Wr
     with load(output) as bundle:
         inputs, wanted = bundle.golden()
         assert set(bundle.run(inputs)) == set(wanted)
-    assert list(store.directory.glob(".making-*"))  # of the killed one, for `cache --clear`
-    assert store.clear()[0] == 1 + len(NAMES)
+    assert store.clear()[0] == len(NAMES)  # what the killed one left is gone already
     assert not list(store.directory.iterdir())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "out.mmedge", "project"]
 
 
-def test_an_interrupt_leaves_nothing(tmp_path: Path, write_project: WriteProject) -> None:
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_an_interrupt_leaves_nothing(
+    tmp_path: Path, write_project: WriteProject, number: signal.Signals, word: str
+) -> None:
     project, cache = write_project(tmp_path / "project"), tmp_path / "cache"
     process, progress = started(project, tmp_path / "out" / "out.mmedge", cache)
     wait_for(progress, "exporting")
-    process.send_signal(signal.SIGINT)
-    assert "interrupted" in process.communicate()[1]
-    assert process.returncode == 130
+    process.send_signal(number)
+    assert word in process.communicate()[1]
+    assert process.returncode == 128 + number
     assert not list((tmp_path / "out").iterdir())
     assert [entry.stage for entry in StageCache(cache).entries()] == ["load"]
     assert not list(cache.glob(".making-*"))
@@ -319,6 +323,31 @@ def test_two_compiles_with_the_same_key_at_once(tmp_path: Path) -> None:
     artifact = store.make(key_of("a"), slow)
     assert Path(str(artifact.golden)).read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == [key_of("a")]
+
+
+def test_leftovers_stay_while_another_compile_may_need_them(tmp_path: Path) -> None:
+    store, left = StageCache(tmp_path), tmp_path / ".making-left"
+    with store.in_use():
+        left.mkdir()
+        with store.in_use():
+            assert left.exists()
+    with store.in_use():
+        assert not left.exists()
+
+
+@pytest.mark.parametrize("directory", ["/proc/x", "/proc"])
+def test_a_cache_where_nothing_can_be_made(directory: str) -> None:
+    store = StageCache(Path(directory))
+    with pytest.raises(OutputError, match="cannot be written"), store.in_use():
+        store.make(key_of("a"), lambda path: pytest.fail(str(path)))
+
+
+def test_a_file_is_no_cache(tmp_path: Path, run_mmedge: Callable[..., Any]) -> None:
+    (tmp_path / "file").touch()
+    for flags in ([], ["--clear"]):
+        done = run_mmedge("cache", "--directory", tmp_path / "file", *flags)
+        assert (done.returncode, done.stdout) == (10, "")
+        assert "is not a directory" in done.stderr
 
 
 def test_clearing_spares_what_is_not_ours(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from mmedge.pipeline import compile_project
 from mmedge.runtime.manifest import is_bundle
 from mmedge.storage import (
     atomic_directory,
+    atomic_file,
     check_replaceable,
     directory_bytes,
     exclusive,
@@ -106,6 +107,28 @@ def test_a_directory_appears_whole(tmp_path: Path) -> None:
         assert not target.exists()
     assert [path.name for path in target.parent.iterdir()] == ["out"]
     assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_file_appears_whole_under_its_very_name(tmp_path: Path) -> None:
+    target, link = tmp_path / "out", tmp_path / "link"
+    link.symlink_to(target)
+    for path, text in ((target, b"first"), (link, b"second")):
+        with atomic_file(path) as stream:
+            stream.write(text)
+        assert target.read_bytes() == text
+    assert link.is_symlink()
+    with pytest.raises(TypeError), atomic_file(target) as stream:
+        stream.writelines([b"half", "no bytes"])  # type: ignore[list-item]
+    assert target.read_bytes() == b"second"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out"]
+
+
+@pytest.mark.parametrize("name", ["{tmp}", "{tmp}/absent/out", "/proc/out", "/dev/null"])
+def test_a_file_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError), atomic_file(Path(name.format(tmp=tmp_path))):
+        pytest.fail("nothing was refused")
+    assert not list(tmp_path.iterdir())
+    assert Path("/dev/null").is_char_device()
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt, SystemExit])

@@ -1,16 +1,19 @@
 """The command line: each command parses, calls one library function, and renders its result.
 
 Results go to stdout (`--json` for machines), progress to stderr. Exit codes are those of
-`mmedge.errors`; 2 is a wrong command line, 130 an interrupt.
+`mmedge.errors`; 2 is a wrong command line, 130 an interrupt, 143 a SIGTERM.
 """
 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from typing import Any
 
 import click
+
+from mmedge.cli.stdout import StdoutError, told, watched_stdout
 
 COMMANDS = (
     "compile", "verify", "run", "profile", "inspect", "init", "targets", "doctor", "cache",
@@ -49,45 +52,72 @@ def group() -> None:
     """From a trained multimodal PyTorch model to verified engines for edge devices."""
 
 
+class Terminated(SystemExit):
+    """SIGTERM: whatever is being written is taken back, as after Ctrl-C."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: mmedge's own errors are told, not traced."""
+    words = sys.argv[1:] if arguments is None else arguments
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with watched_stdout():
+            code = _run(words)
+    except StdoutError as error:
+        code = told(error)
+    except BrokenPipeError:
+        code = 1
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    """The exit code of the command, after its errors were told."""
     from mmedge.errors import MmedgeError
 
-    words = sys.argv[1:] if arguments is None else arguments
     try:
-        group.main(args=words, prog_name="mmedge", standalone_mode=False)
+        result = group.main(args=words, prog_name="mmedge", standalone_mode=False)
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        return done.exit_code
     except click.ClickException as error:
         error.show()
         kind, message = type(error).__name__, error.format_message()
-        _tell({"error": kind, "message": message, "exit_code": error.exit_code}, None, words)
-        sys.exit(error.exit_code)
+        return _tell({"error": kind, "message": message, "exit_code": error.exit_code}, None, words)
     except (click.Abort, KeyboardInterrupt):
-        _tell(
-            {"error": "Interrupted", "message": "interrupted", "exit_code": 130},
-            "interrupted; nothing half-written",
-            words,
-        )
-        sys.exit(130)
+        return _stopped("Interrupted", signal.SIGINT, words)
+    except Terminated:
+        return _stopped("Terminated", signal.SIGTERM, words)
     except MmedgeError as error:
-        _tell(error.to_dict(), f"error: {error}", words)
-        sys.exit(error.exit_code)
+        return _tell(error.to_dict(), f"error: {error}", words)
     except ImportError as error:
         from mmedge.optional import missing
 
-        told = missing(error)
-        if told is None:
+        library = missing(error)
+        if library is None:
             raise
-        _tell(told.to_dict(), f"error: {told}", words)
-        sys.exit(told.exit_code)
+        return _tell(library.to_dict(), f"error: {library}", words)
+    # `--help` and `--version` return their exit code, commands nothing.
+    return result if isinstance(result, int) else 0
 
 
-def _tell(facts: dict[str, Any], text: str | None, words: list[str]) -> None:
-    """The error on stderr, and as JSON on stdout where JSON was asked for."""
+def _terminate(number: int, _frame: object) -> None:
+    # Once is enough: a second one must not stop the cleaning up.
+    signal.signal(number, signal.SIG_IGN)
+    raise Terminated
+
+
+def _stopped(kind: str, number: signal.Signals, words: list[str]) -> int:
+    facts = {"error": kind, "message": kind.lower(), "exit_code": 128 + number}
+    return _tell(facts, f"{kind.lower()}; nothing half-written", words)
+
+
+def _tell(facts: dict[str, Any], text: str | None, words: list[str]) -> int:
+    """The error on stderr, and as JSON on stdout where JSON was asked for; its exit code."""
+    if text is not None:
+        click.echo(text, err=True)
     if "--json" in words:
         import json
 
         click.echo(json.dumps(facts))
-    if text is not None:
-        click.echo(text, err=True)
+    return int(facts["exit_code"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit, progress, quiet, size, warning
+from mmedge.cli.console import THREADS, as_json, emit, progress, quiet, size, warning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,7 +30,7 @@ def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> f
 @click.option("--max-drop", callback=_share, help="Largest allowed fall of the task metric: 0.5%.")
 @click.option("--tolerance", type=float, help="Largest allowed relative movement of an output.")
 @click.option("--opset", type=int, help="ONNX operator set; the target's by default.")
-@click.option("--threads", type=int, help="Threads for the engine and for PyTorch; all cores.")
+@click.option("--threads", type=THREADS, help="Threads for the engine and for PyTorch; all cores.")
 @click.option("--measure-seconds", type=float, help="How long to measure; 0 skips it.")
 @click.option("--allow-slower", is_flag=True, default=None, help="Accept a slower engine.")
 @click.option("--debug", is_flag=True, default=None, help="Check every graph pass numerically.")

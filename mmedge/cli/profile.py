@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit, progress, quiet, size, warning
+from mmedge.cli.console import THREADS, FiniteRange, as_json, emit, progress, quiet, size, warning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 @click.option("--against", type=click.Path(), help="The model project: PyTorch eager, alternating.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0.01),
+    type=FiniteRange(0.01, 86400),
     default=10.0,
     show_default=True,
     help="How long to measure.",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads for the engine and for PyTorch."
-)
+@click.option("--threads", type=THREADS, help="Threads for the engine and for PyTorch.")
 @as_json
 @quiet
 def command(

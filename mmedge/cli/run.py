@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit, strong
+from mmedge.cli.console import THREADS, as_json, emit, strong
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,8 +29,8 @@ SHOWN_VALUES = 8
     metavar="NAME=VALUE",
     help="An input: a file (photo.png, clip.wav, array.npy) or a text. Once for each input.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="Threads for the engine.")
-@click.option("--save", type=click.Path(), help="Also write all outputs to this .npz file.")
+@click.option("--threads", type=THREADS, help="Threads for the engine.")
+@click.option("--save", type=click.Path(), help="Also write all outputs to this file, as .npz.")
 @as_json
 def command(
     bundle: str, inputs: tuple[str, ...], threads: int | None, save: str | None, as_json: bool
@@ -102,18 +102,12 @@ def _ranked(row: Array, labels: list[str]) -> list[dict[str, Any]]:
 
 
 def _save(path: Path, outputs: dict[str, Array]) -> None:
-    import os
-
     import numpy as np
 
-    from mmedge.storage import explained_os_errors
+    from mmedge.storage import atomic_file
 
-    temporary = path.with_name(f".{path.name}.tmp")
-    with explained_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            np.savez(stream, **outputs)  # type: ignore[arg-type]
-        os.replace(temporary, path)
+    with atomic_file(path) as stream:
+        np.savez(stream, **outputs)  # type: ignore[arg-type]
 
 
 def _table(facts: dict[str, Any]) -> RenderableType:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit, progress, quiet
+from mmedge.cli.console import THREADS, as_json, emit, progress, quiet
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command("verify")
 @click.argument("bundle", type=click.Path())
 @click.option("--against", type=click.Path(), help="The model project, to compare with PyTorch.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads for the engine.")
+@click.option("--threads", type=THREADS, help="Threads for the engine.")
 @as_json
 @quiet
 def command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def test_verify_against_another_checkpoint(
 
 
 def test_run(run: Run, tiny_bundle: Path, inputs: list[str], tmp_path: Path) -> None:
-    saved = tmp_path / "deep" / "outputs.npz"
+    saved = tmp_path / "outputs"
     done = run("run", tiny_bundle, *inputs, "--json", "--save", saved)
     assert done.code == 0, done.err
     logits = done.json["logits"]
@@ -203,9 +204,12 @@ def test_run_refuses_what_does_not_fit(
 
 def test_run_cannot_save(run: Run, tiny_bundle: Path, inputs: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = run("run", tiny_bundle, *inputs, "--save", tmp_path / "file" / "outputs.npz", "--json")
-    assert done.code == 10
-    assert done.json["error"] == "OutputError"
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("file/outputs.npz", "absent/outputs.npz", "."):
+        done = run("run", tiny_bundle, *inputs, "--save", tmp_path / name, "--json")
+        assert done.code == 10
+        assert done.json["error"] == "OutputError"
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_inspect(run: Run, tiny_bundle: Path, tiny_system: Any, tmp_path: Path) -> None:
@@ -271,13 +275,50 @@ def test_profile(run: Run, tiny_bundle: Path) -> None:
     assert set(done.json["components"]) == {"question_encoder", "image_encoder", "fusion"}
     assert done.json["end_to_end"]["summaries"]["engine"]["count"] > 0
     assert done.err == ""
-    for words in (["--seconds", 0], ["--seconds", -1], ["--threads", 0]):
-        assert run("profile", tiny_bundle, *words).code == 2
 
 
-def test_whoever_reads_may_stop() -> None:
+@pytest.mark.parametrize("seconds", [0, -1, "nan", "inf"])
+def test_a_time_to_measure_that_is_none(run: Run, seconds: object) -> None:
+    done = run("profile", "absent", "--seconds", seconds)
+    assert done.code == 2
+    assert "--seconds" in done.err
+
+
+@pytest.mark.parametrize("words", [["compile", "-o", "x"], ["verify"], ["run"], ["profile"]])
+def test_a_number_of_threads_that_is_none(run: Run, words: list[str]) -> None:
+    for threads in (0, -1, 1025):
+        done = run(*words, "absent", "--threads", threads)
+        assert done.code == 2
+        assert "--threads" in done.err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["targets", "targets --json", "--help", "targets absent --json"])
+def test_stdout_that_cannot_be_written(words: str, unbuffered: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mmedge", *words.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            check=False,
+        )
+    assert done.returncode == 10
+    told = done.stderr.splitlines()
+    assert "stdout cannot be written" in told[-1]
+    assert len(told) == 1 or "absent" in told[0]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_whoever_reads_may_stop(unbuffered: str) -> None:
     command = [sys.executable, "-m", "mmedge", "targets", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
