@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +42,16 @@ def import_from(directory: Path, name: str) -> ModuleType:
             found=f"{type(error).__name__}: {error}",
             where=where,
         ) from error
+
+
+def user_line(directory: Path, error: BaseException) -> str | None:
+    """file:line of the innermost frame of `error` in the project's own code, and that line."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename).resolve()
+        # A virtual environment may well lie inside the project.
+        if path.is_relative_to(directory.resolve()) and "site-packages" not in path.parts:
+            return f"{frame.filename}:{frame.lineno}: {frame.line}"
+    return None
 
 
 def _is_shadowed(directory: Path, name: str, file: Path) -> bool:

@@ -21,28 +21,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Samples:
-    """Preprocessed examples: a batch for every input, and the targets where there are any.
+    """Preprocessed examples in groups of one shape, and the targets where there are any.
 
-    arrays: input name -> [count, ...] in the declared dtype.
+    groups: each input name -> [examples, ...] in the declared dtype. Only the sizes of named axes
+        differ between groups: examples of unequal length are batched with their equals.
+    targets: in the order of the groups' examples.
+    count: examples in all groups.
     origin: where they come from, for the report; `real` is False for synthetic ones.
     """
 
-    arrays: dict[str, Array]
+    groups: tuple[dict[str, Array], ...]
     targets: list[Any] | None
     count: int
     origin: str
     real: bool
 
-    def rows(self, start: int, stop: int) -> dict[str, Array]:
-        """Examples start..stop as one batch."""
-        return {name: array[start:stop] for name, array in self.arrays.items()}
+    @property
+    def sizes(self) -> list[int]:
+        """How many examples each group has."""
+        return [len(next(iter(group.values()))) for group in self.groups]
 
-    def first(self, count: int) -> dict[str, Array]:
-        """A batch of `count`, repeating examples where there are fewer."""
-        return {
-            name: array[[i % self.count for i in range(count)]]
-            for name, array in self.arrays.items()
-        }
+    def rows(self, start: int, stop: int, *, group: int = 0) -> dict[str, Array]:
+        """Examples start..stop of a group as one batch."""
+        return {name: array[start:stop] for name, array in self.groups[group].items()}
+
+    def first(self, count: int, *, group: int | None = None) -> dict[str, Array]:
+        """A batch of `count`, repeating examples where there are fewer.
+
+        group: the largest, if None.
+        """
+        sizes = self.sizes
+        chosen = sizes.index(max(sizes)) if group is None else group
+        repeated = [i % sizes[chosen] for i in range(count)]
+        return {name: array[repeated] for name, array in self.groups[chosen].items()}
 
 
 @dataclass

@@ -58,10 +58,11 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         if array.ndim != len(self.shape):
             raise self._shape_error(array, "has the wrong number of dimensions")
-        for size, dim in zip(array.shape, self.shape, strict=True):
+        for axis, (size, dim) in enumerate(zip(array.shape, self.shape, strict=True)):
             if isinstance(dim, int):
                 if size != dim:
-                    raise self._shape_error(array, "has the wrong shape")
+                    problem = f"has the wrong shape: {size} along axis {axis}, which is {dim}"
+                    raise self._shape_error(array, problem)
                 continue
             self._check_axis(array, dim, size, axes)
             if sizes.setdefault(dim, size) != size:
@@ -81,4 +82,5 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             f"input {self.name!r} {problem}",
             found=f"{array.dtype}{list(array.shape)}",
             expected=f"{self.dtype}[{', '.join(map(str, self.shape))}]",
+            hint="add the batch axis: array[None]" if array.ndim == len(self.shape) - 1 else None,
         )

@@ -2,25 +2,32 @@
 
 A loader is a function without arguments that returns an iterable of samples. A sample is a
 dict of inputs, or a pair (inputs, target). An input is one example: raw (a photograph, a
-sentence, a sound), which goes through the declared preprocessing, or an array of the declared
-shape without its leading "batch" axis.
+sentence, a sound), which goes through the declared preprocessing, or an array (a CPU tensor, a
+nested list of numbers) of the declared shape without its leading "batch" axis. Samples may differ
+along named axes; they are kept in groups of one shape.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from mmedge.errors import DataError, InputError
 from mmedge.project import Project
+from mmedge.project_modules import user_line
 from mmedge.runtime.preprocess import preprocess
+from mmedge.runtime.preprocess.plain_values import as_array
 from mmedge.stage import Samples
 from mmedge.tensors import Array, Axis, TensorSpec
 from mmedge.wiring import ModelInput
 
 SYNTHETIC_COUNT = 8
+# A loader with more is taken to never end.
+MOST_SAMPLES = 100_000
 SEED = 0
 
 
@@ -40,16 +47,56 @@ def load_samples(project: Project, purpose: str) -> Samples:
 
 
 def _from_loader(project: Project, reference: str) -> Samples:
+    samples = _loaded(project, reference)
+    inputs, targets = _parted(samples, reference)
+    taken = [
+        model_input
+        for model_input in project.model_inputs()
+        if model_input.indicates is None or model_input.spec.name in inputs[0]
+    ]
+    examples = [
+        _example(project, taken, inputs, number, reference) for number in range(len(inputs))
+    ]
+    for model_input in taken:
+        _check_finite(examples, model_input.spec.name, reference)
+    numbers = _equally_shaped(examples)
+    groups = tuple(
+        {name: np.concatenate([examples[i][name] for i in group]) for name in examples[0]}
+        for group in numbers
+    )
+    if targets is not None:
+        targets = [targets[i] for group in numbers for i in group]
+    return Samples(groups, targets, len(samples), reference, real=True)
+
+
+def _loaded(project: Project, reference: str) -> list[Any]:
+    """What the loader gives; DataError where it raises, gives nothing, or never ends."""
     loader = project.load_callable(reference)
     try:
         with project.importable():
-            samples = list(loader())
+            returned = loader()
+            samples = None if returned is None else list(islice(returned, MOST_SAMPLES + 1))
     except Exception as error:
         raise DataError(
             f"the data loader {reference} failed",
             found=f"{type(error).__name__}: {error}",
-            where=project.directory,
+            where=user_line(project.directory, error) or project.directory,
         ) from error
+    if samples is None:
+        raise DataError(
+            f"the data loader {reference} returned None",
+            expected="an iterable of samples: a list, or a generator",
+            where=project.directory,
+            hint="return the list of samples, or yield each one",
+        )
+    if len(samples) > MOST_SAMPLES:
+        raise DataError(
+            f"the data loader {reference} does not end",
+            found=f"more than {MOST_SAMPLES} samples",
+            expected=f"at most {MOST_SAMPLES}; a few hundred are enough for most models",
+            where=project.directory,
+            hint="itertools.islice(samples, 500)",
+        )
     if not samples:
         raise DataError(
             f"the data loader {reference} returned no samples",
@@ -58,13 +105,7 @@ def _from_loader(project: Project, reference: str) -> Samples:
             where=project.directory,
             hint="remove it from [data] if there are none; mmedge then uses synthetic inputs",
         )
-    inputs, targets = _parted(samples, reference)
-    arrays = {
-        model_input.spec.name: _column(project, model_input, inputs, reference)
-        for model_input in project.model_inputs()
-        if model_input.indicates is None or model_input.spec.name in inputs[0]
-    }
-    return Samples(arrays, targets, len(samples), reference, real=True)
+    return samples
 
 
 def _parted(
@@ -92,62 +133,82 @@ def _parted(
     return inputs, targets or None
 
 
-def _column(
-    project: Project, model_input: ModelInput, inputs: list[dict[str, Any]], reference: str
-) -> Array:
-    """One input over all samples, as a batch."""
-    name = model_input.spec.name
-    rows = []
-    for index, values in enumerate(inputs):
+def _example(
+    project: Project,
+    taken: list[ModelInput],
+    inputs: list[dict[str, Any]],
+    number: int,
+    reference: str,
+) -> dict[str, Array]:
+    """One sample as a batch of one; its inputs agree about the named axes."""
+    values = inputs[number]
+    sizes: dict[str, int] = {}
+    example = {}
+    for model_input in taken:
+        name = model_input.spec.name
         if name not in values:
             raise DataError(
-                f"sample {index} of {reference} has no input {name!r}",
+                f"sample {number} of {reference} has no input {name!r}",
                 found=", ".join(values),
                 expected=", ".join(i.spec.name for i in project.model_inputs()),
             )
         try:
-            rows.append(_row(project, model_input, values[name]))
+            example[name] = _row(project, model_input, values[name], sizes)
         except InputError as error:
+            shapes = _shapes([v[name] for v in inputs if name in v])
             raise DataError(
-                f"sample {index} of {reference}: {error.what}",
-                found=error.details["found"],
+                f"sample {number} of {reference}: {error.what}",
+                found=f"{error.details['found']}{shapes}",
                 expected=error.details["expected"],
                 hint=error.details["try"],  # type: ignore[arg-type]
             ) from error
-    shapes = {row.shape for row in rows}
-    if len(shapes) > 1:
-        raise DataError(
-            f"samples of {reference} differ in the shape of {name!r}",
-            found=", ".join(map(str, sorted(shapes)[:5])),
-            expected="one shape, so that samples can be batched",
-            hint="pad or crop them in the loader",
-        )
-    batch: Array = np.concatenate(rows)
-    _check_finite(batch, name, reference)
-    return batch
+    return example
 
 
-def _row(project: Project, model_input: ModelInput, value: Any) -> Array:
+def _row(project: Project, model_input: ModelInput, value: Any, sizes: dict[str, int]) -> Array:
     """One example as a batch of one."""
     spec = model_input.spec
     # The leading axis counts examples; which batches they make is decided later.
     one = TensorSpec(spec.name, spec.dtype, (1, *spec.shape[1:]))
-    if isinstance(value, (np.ndarray, np.generic, int, float)):
-        array = np.asarray(value)
-        if array.dtype == np.dtype(spec.dtype) and array.ndim == len(spec.shape) - 1:
-            one.check(array[None], project.axes(), {})
-            return array[None]
-    array = preprocess(model_input, value, files=project.directory)
-    one.check(array, project.axes(), {})
+    if not (model_input.preprocess and isinstance(value, list | tuple)):
+        value = as_array(value, spec)
+    is_array = isinstance(value, np.ndarray | np.generic) and np.ndim(value) == len(spec.shape) - 1
+    if is_array and (value.dtype == np.dtype(spec.dtype) or not model_input.preprocess):
+        array = np.asarray(value)[None]
+    else:
+        array = preprocess(model_input, value, files=project.directory)
+    one.check(array, project.axes(), sizes)
     return array
 
 
-def _check_finite(batch: Array, name: str, reference: str) -> None:
-    if batch.dtype.kind == "f" and not np.isfinite(batch).all():
-        bad = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))
+def _shapes(values: list[Any]) -> str:
+    """The shapes that an input has over all samples, where they are several."""
+    counts = Counter(str(list(v.shape)) for v in values if hasattr(v, "shape"))
+    if len(counts) < 2:
+        return ""
+    listed = [f"{shape} ({count} samples)" for shape, count in counts.most_common(5)]
+    return f"; the samples' shapes are {', '.join(listed)}{' ...' if len(counts) > 5 else ''}"
+
+
+def _equally_shaped(examples: list[dict[str, Array]]) -> list[list[int]]:
+    """Numbers of the examples, those of one shape together."""
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for number, example in enumerate(examples):
+        shapes = tuple(array.shape for array in example.values())
+        groups.setdefault(shapes, []).append(number)
+    return list(groups.values())
+
+
+def _check_finite(examples: list[dict[str, Array]], name: str, reference: str) -> None:
+    bad = [
+        number
+        for number, example in enumerate(examples)
+        if example[name].dtype.kind == "f" and not np.isfinite(example[name]).all()
+    ]
+    if bad:
         raise DataError(
             f"samples of {reference} hold NaN or infinity in {name!r}",
-            found=f"{len(bad)} of {len(batch)} samples, the first is number {bad[0]}",
+            found=f"{len(bad)} of {len(examples)} samples, the first is number {bad[0]}",
             expected="finite values",
         )
 
@@ -162,7 +223,7 @@ def _synthetic(project: Project) -> Samples:
             # The leading axis counts the samples, whatever it is called.
             shape = [SYNTHETIC_COUNT, *(_size(dim, axes) for dim in model_input.spec.shape[1:])]
             arrays[model_input.spec.name] = _random(rng, shape, model_input.spec.dtype)
-    return Samples(arrays, None, SYNTHETIC_COUNT, "synthetic", real=False)
+    return Samples((arrays,), None, SYNTHETIC_COUNT, "synthetic", real=False)
 
 
 def _size(dim: int | str, axes: dict[str, Axis]) -> int:

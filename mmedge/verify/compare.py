@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -40,17 +41,25 @@ class Opened(Protocol):
         ...
 
 
-def batches(samples: Samples, wiring: Wiring) -> Iterator[dict[str, Array]]:
-    """The samples in batches the model takes: the last may be smaller, too few are repeated."""
+def batches(samples: Samples, wiring: Wiring) -> Iterator[tuple[dict[str, Array], list[int]]]:
+    """Batches the model takes, each of examples of one shape, and the examples' numbers.
+
+    The last of a shape may be smaller; too few examples are repeated.
+    """
     leading = [item.spec.shape[0] for item in wiring.inputs if item.spec.shape]
     limits = [wiring.axes[d] if isinstance(d, str) else Axis(d, d, d) for d in leading]
     least = max([1, *(axis.min for axis in limits)])
     size = max(least, min([BATCH, *(axis.max for axis in limits)]))
-    if samples.count < least:
-        yield samples.first(least)
-    for start in range(0, samples.count, size):
-        if samples.count - start >= least:
-            yield samples.rows(start, start + size)
+    before = 0
+    for group, count in enumerate(samples.sizes):
+        if count < least:
+            yield samples.first(least, group=group), [before + i % count for i in range(least)]
+        for start in range(0, count, size):
+            if count - start >= least:
+                stop = min(start + size, count)
+                numbers = list(range(before + start, before + stop))
+                yield samples.rows(start, stop, group=group), numbers
+        before += count
 
 
 def to_torch(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
@@ -70,22 +79,43 @@ def run_reference(split: Split, inputs: Mapping[str, Array]) -> Outputs:
     return to_numpy(split.reference(to_torch(inputs)))
 
 
+@dataclass(frozen=True)
+class EndToEnd:
+    """What model and engine made of all samples.
+
+    differences: by output, over all batches.
+    wanted, found: outputs of the model and of the engine, one entry for each batch.
+    examples: numbers of the samples, in the order of the outputs' rows.
+    """
+
+    differences: dict[str, Difference]
+    wanted: list[Outputs]
+    found: list[Outputs]
+    examples: list[int]
+
+
 def compare_end_to_end(
     split: Split, opened: Opened, samples: Samples, *, without: frozenset[str] = frozenset()
-) -> tuple[dict[str, Difference], Outputs, Outputs]:
-    """Differences by output over all samples, and both sides' outputs, concatenated.
+) -> EndToEnd:
+    """The engines against the model on every sample. Raises VerificationError for other outputs.
 
     without: optional inputs to leave away.
     """
     wanted: list[Outputs] = []
     found: list[Outputs] = []
-    for batch in batches(samples, opened.wiring):
+    examples: list[int] = []
+    accumulators: dict[str, DifferenceAccumulator] = {}
+    for batch, numbers in batches(samples, opened.wiring):
         present = _without(opened.wiring, batch, without)
         wanted.append(run_reference(split, present))
         found.append(opened.run(present))
+        examples += numbers
         check_same_outputs(wanted[-1], found[-1])
-    joined = _joined(wanted), _joined(found)
-    return differences(*joined), *joined
+        for name, reference in wanted[-1].items():
+            pair = _same_length(reference, found[-1][name])
+            accumulators.setdefault(name, DifferenceAccumulator()).add(*pair)
+    results = {name: accumulator.result() for name, accumulator in accumulators.items()}
+    return EndToEnd(results, wanted, found, examples)
 
 
 def _without(wiring: Wiring, batch: dict[str, Array], absent: frozenset[str]) -> dict[str, Array]:
@@ -196,22 +226,22 @@ def _same_length(first: Array, second: Array) -> tuple[Array, Array]:
     if first.dtype.kind == "f" or first.ndim != 2 or first.shape[1] == second.shape[1]:
         return first, second
     width = max(first.shape[1], second.shape[1])
-    return _filled(first, (width,)), _filled(second, (width,))
+    return _filled(first, width), _filled(second, width)
 
 
-def _filled(rows: Array, shape: tuple[int, ...]) -> Array:
-    """The rows enlarged to `shape`, by NaN or -1: the same on both sides of a comparison."""
-    missing = [(0, 0), *((0, b - a) for a, b in zip(rows.shape[1:], shape, strict=True))]
-    return np.pad(rows, missing, constant_values=np.nan if rows.dtype.kind == "f" else -1)
+def _filled(rows: Array, width: int) -> Array:
+    """The token rows enlarged to `width` by -1, which is no token."""
+    return np.pad(rows, [(0, 0), (0, width - rows.shape[1])], constant_values=-1)
 
 
-def _joined(outputs: list[Outputs]) -> Outputs:
-    joined = {}
-    for name in outputs[0]:
-        parts = [np.atleast_1d(batch[name]) for batch in outputs]
-        shape = tuple(max(sizes) for sizes in zip(*(p.shape[1:] for p in parts), strict=True))
-        joined[name] = np.concatenate([_filled(part, shape) for part in parts])
-    return joined
+def joined(batches: list[Outputs]) -> dict[str, Array | list[Array]]:
+    """Outputs over all batches, [examples, ...]; where shapes differ, a list of each example's."""
+    result: dict[str, Array | list[Array]] = {}
+    for name in batches[0]:
+        parts = [np.atleast_1d(batch[name]) for batch in batches]
+        alike = len({part.shape[1:] for part in parts}) == 1
+        result[name] = np.concatenate(parts) if alike else [row for part in parts for row in part]
+    return result
 
 
 def check_same_outputs(wanted: Outputs, found: Outputs) -> None:

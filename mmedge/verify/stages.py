@@ -12,13 +12,14 @@ from mmedge.artifact import Artifact, replace
 from mmedge.engines import OpenArtifact, open_artifact
 from mmedge.errors import DataError, VerificationError
 from mmedge.stage import Samples, Workspace
-from mmedge.tensors import Array
 from mmedge.verify.bisect import Divergence, first_divergence
 from mmedge.verify.compare import (
+    EndToEnd,
     Opened,
     compare_components,
     compare_decoder,
     compare_end_to_end,
+    joined,
     module_of,
     run_reference,
     split_difference,
@@ -83,7 +84,7 @@ class Verify:
                     f"the recipe's components do not compute what forward computes: {output}",
                     found=reason,
                     expected=f"at most {workspace.config.tolerance:.0e}",
-                    hint="the recipe splits forward wrongly; try [recipe] name = \"single_graph\"",
+                    hint='the recipe splits forward wrongly; try [recipe] name = "single_graph"',
                 )
         return found
 
@@ -120,14 +121,13 @@ class Verify:
     def _check_end_to_end(
         self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, samples: Samples
     ) -> dict[str, Any]:
-        differences, wanted, found = compare_end_to_end(workspace.split, opened, samples)
-        _check_numbers(wanted)
-        tolerance = _worst_tolerance(artifact, workspace)
-        for output, difference in differences.items():
-            reason = problem(difference, tolerance, exact=wanted[output].dtype.kind != "f")
-            if reason:
-                raise _failure(f"output {output!r}", reason, tolerance, None)
-        return {"end_to_end": differences, "task": _task(workspace, samples, wanted, found)}
+        compared = compare_end_to_end(workspace.split, opened, samples)
+        _check_numbers(compared)
+        _judge_outputs(compared, _worst_tolerance(artifact, workspace))
+        return {
+            "end_to_end": compared.differences,
+            "task": _task(workspace, samples, compared),
+        }
 
     def _check_absent(
         self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, samples: Samples
@@ -142,16 +142,11 @@ class Verify:
                     continue
                 label = ", ".join(without)
                 workspace.progress(f"verifying without {label}")
-                differences, wanted, _ = compare_end_to_end(
+                compared = compare_end_to_end(
                     workspace.split, opened, samples, without=frozenset(without)
                 )
-                for output, difference in differences.items():
-                    exact = wanted[output].dtype.kind != "f"
-                    reason = problem(difference, tolerance, exact=exact)
-                    if reason:
-                        what = f"output {output!r} without {label}"
-                        raise _failure(what, reason, tolerance, None)
-                found[label] = differences
+                _judge_outputs(compared, tolerance, f" without {label}")
+                found[label] = compared.differences
         return found
 
 
@@ -159,33 +154,36 @@ def check_against(opened: Opened, workspace: Workspace) -> dict[str, Any]:
     """Open engines against the model on the whole evaluation set. Raises VerificationError."""
     samples = workspace.evaluation
     workspace.progress(f"comparing with PyTorch on {samples.count} samples")
-    differences, wanted, found = compare_end_to_end(workspace.split, opened, samples)
-    _check_numbers(wanted)
-    for output, difference in differences.items():
-        exact = wanted[output].dtype.kind != "f"
-        reason = problem(difference, workspace.config.tolerance, exact=exact)
+    compared = compare_end_to_end(workspace.split, opened, samples)
+    _check_numbers(compared)
+    _judge_outputs(compared, workspace.config.tolerance)
+    task = _task(workspace, samples, compared)
+    return {"samples": samples.count, "end_to_end": compared.differences, "task": task}
+
+
+def _judge_outputs(compared: EndToEnd, tolerance: float, when: str = "") -> None:
+    for output, difference in compared.differences.items():
+        exact = compared.wanted[0][output].dtype.kind != "f"
+        reason = problem(difference, tolerance, exact=exact)
         if reason:
-            raise _failure(f"output {output!r}", reason, workspace.config.tolerance, None)
-    task = _task(workspace, samples, wanted, found)
-    return {"samples": samples.count, "end_to_end": differences, "task": task}
+            raise _failure(f"output {output!r}{when}", reason, tolerance, None)
 
 
-def _check_numbers(wanted: dict[str, Array]) -> None:
+def _check_numbers(compared: EndToEnd) -> None:
     """The model itself gives numbers: with NaN there is nothing to be equal to."""
-    for output, array in wanted.items():
-        count = int(np.isnan(array).sum()) if array.dtype.kind == "f" else 0
+    for output, difference in compared.differences.items():
+        arrays = [batch[output] for batch in compared.wanted]
+        count = sum(int(np.isnan(a).sum()) for a in arrays if a.dtype.kind == "f")
         if count:
             raise VerificationError(
                 f"the model itself gives NaN in output {output!r}",
-                found=f"{count} of {array.size} values",
+                found=f"{count} of {difference.count} values",
                 expected="numbers, for the evaluation samples",
                 hint="check the model, and the preprocessing of the samples",
             )
 
 
-def _task(
-    workspace: Workspace, samples: Samples, wanted: dict[str, Array], found: dict[str, Array]
-) -> dict[str, Any] | None:
+def _task(workspace: Workspace, samples: Samples, compared: EndToEnd) -> dict[str, Any] | None:
     """The task metric of the model and of the engine; raises if it fell too far."""
     loaded = load_metric(workspace.project)
     if loaded is None:
@@ -198,9 +196,9 @@ def _task(
             expected="[data] evaluation, whose samples are pairs (inputs, target)",
             where="[data] metric",
         )
-    rows = len(next(iter(wanted.values())))
-    targets = [samples.targets[i % samples.count] for i in range(rows)]
-    before, after = evaluate(metric, wanted, targets), evaluate(metric, found, targets)
+    targets = [samples.targets[i] for i in compared.examples]
+    before = evaluate(metric, joined(compared.wanted), targets)
+    after = evaluate(metric, joined(compared.found), targets)
     if before - after > workspace.config.max_drop:
         raise VerificationError(
             f"{name} fell from {before:.4f} to {after:.4f}",

@@ -12,7 +12,9 @@ from mmedge.project import Project
 from mmedge.strict import nearest
 from mmedge.tensors import Array
 
-Metric = Callable[[Mapping[str, Array], list[Any]], float]
+# [examples, ...]; of examples whose outputs differ in shape, a list of each one's.
+Output = Array | list[Array]
+Metric = Callable[[Mapping[str, Output], list[Any]], float]
 
 
 def load_metric(project: Project) -> tuple[str, Metric] | None:
@@ -20,7 +22,8 @@ def load_metric(project: Project) -> tuple[str, Metric] | None:
 
     A built-in metric reads the first output, or the one named after a slash: "accuracy/logits".
     A function of one's own gets all outputs over the whole evaluation set by name, and the list
-    of targets, and returns a number; larger is better.
+    of targets, and returns a number; larger is better. An output whose examples differ in shape
+    is a list of arrays, one for each example; any other is one array [examples, ...].
     """
     name = project.file.data.metric
     check_metric(project)
@@ -44,7 +47,7 @@ def check_metric(project: Project) -> None:
         )
 
 
-def evaluate(metric: Metric, outputs: Mapping[str, Array], targets: list[Any]) -> float:
+def evaluate(metric: Metric, outputs: Mapping[str, Output], targets: list[Any]) -> float:
     """The metric as a finite float; DataError where it gives none, or raises."""
     try:
         value = metric(outputs, targets)
@@ -52,7 +55,7 @@ def evaluate(metric: Metric, outputs: Mapping[str, Array], targets: list[Any]) -
     except MmedgeError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{name}: {list(array.shape)}" for name, array in outputs.items())
+        shapes = ", ".join(f"{name}: {_shape(output)}" for name, output in outputs.items())
         raise DataError(
             f"the metric failed on {len(targets)} targets and the outputs {shapes}",
             found=f"{type(error).__name__}: {error}",
@@ -63,30 +66,60 @@ def evaluate(metric: Metric, outputs: Mapping[str, Array], targets: list[Any]) -
     return float(number.item())
 
 
-def accuracy(scores: Array, targets: list[Any]) -> float:
-    """Share of rows of scores [count, classes] whose largest entry is the target class."""
-    return float(np.mean(scores.argmax(axis=-1).reshape(len(targets)) == np.asarray(targets)))
+def _shape(output: Output) -> str:
+    if isinstance(output, np.ndarray):
+        return str(list(output.shape))
+    return f"{len(output)} arrays of unequal shape"
 
 
-def exact_match(tokens: Array, targets: list[Any]) -> float:
+def accuracy(scores: Output, targets: list[Any]) -> float:
+    """Share of rows of scores [count, classes] whose largest entry is the target class.
+
+    Raises DataError for a target that is not an integer within 0..classes-1.
+    """
+    for number, (row, target) in enumerate(zip(scores, targets, strict=True)):
+        given, classes = np.asarray(target), np.shape(row)[-1]
+        integer = given.size == 1 and given.dtype.kind in "iub"
+        if not integer or not 0 <= int(given.item()) < classes:
+            expected = f"an integer of 0..{classes - 1}: the output has {classes} classes"
+            raise _bad_target("a class", number, target, expected)
+    chosen = np.concatenate([np.asarray(row).argmax(axis=-1).reshape(-1) for row in scores])
+    wanted = np.array([np.asarray(target).item() for target in targets])
+    return float(np.mean(chosen.reshape(len(targets)) == wanted))
+
+
+def exact_match(tokens: Output, targets: list[Any]) -> float:
     """Share of rows of tokens [count, length] that start with the whole target sequence.
 
-    Shorter and longer answers differ by what follows: padding is not compared.
+    Shorter and longer answers differ by what follows: padding is not compared. Raises DataError
+    for a target that is empty or holds anything but integers of at least 0.
     """
     hits = 0
-    for row, target in zip(tokens, targets, strict=True):
+    for number, (row, target) in enumerate(zip(tokens, targets, strict=True)):
         wanted = np.asarray(target).reshape(-1)
+        if not wanted.size or wanted.dtype.kind not in "iub" or int(wanted.min()) < 0:
+            expected = "one token id or more, each an integer of at least 0, without padding"
+            raise _bad_target("a token sequence", number, target, expected)
         hits += len(row) >= len(wanted) and bool(np.array_equal(row[: len(wanted)], wanted))
     return hits / len(targets)
 
 
-BUILT_IN: dict[str, Callable[[Array, list[Any]], float]] = {
+def _bad_target(what: str, number: int, target: object, expected: str) -> DataError:
+    return DataError(
+        f"the target {target!r} is not {what}",
+        found=f"the target of evaluated sample {number}; samples of one shape go together",
+        expected=expected,
+        where="[data] evaluation",
+    )
+
+
+BUILT_IN: dict[str, Callable[[Output, list[Any]], float]] = {
     "accuracy": accuracy,
     "exact_match": exact_match,
 }
 
 
-def _pick(outputs: Mapping[str, Array], name: str) -> Array:
+def _pick(outputs: Mapping[str, Output], name: str) -> Output:
     if not name:
         return next(iter(outputs.values()))
     if name not in outputs:

@@ -48,8 +48,8 @@ def test_samples_become_batches(make_project: MakeProject) -> None:
     assert samples.real
     assert samples.origin == "data:samples"
     assert samples.targets == [0, 1, 2]
-    assert samples.arrays["image"].shape == (3, 3, 4, 4)
-    assert samples.arrays["words"].dtype == np.int64
+    assert samples.groups[0]["image"].shape == (3, 3, 4, 4)
+    assert samples.groups[0]["words"].dtype == np.int64
     np.testing.assert_array_equal(samples.rows(1, 3)["words"], [np.arange(5)] * 2)
 
 
@@ -123,11 +123,72 @@ def test_values_that_do_not_fit_are_refused(
     assert detail in str(error)
 
 
-def test_lengths_that_differ_say_what_to_do(make_project: MakeProject) -> None:
-    body = 'return [{"image": np.ones((3, 4, 4), "f"), "words": np.arange(n)} for n in (5, 6)]'
-    error = refused(make_project(body))
-    assert "differ in the shape of 'words'" in error.what
-    assert "pad" in str(error.details["try"])
+def test_lengths_along_a_named_axis_make_groups(make_project: MakeProject) -> None:
+    sample = '({"image": np.ones((3, 4, 4), "f"), "words": np.arange(n)}, n)'
+    samples = load_samples(
+        make_project(f"return [{sample} for n in (5, 6, 5, 7, 5)]"), "evaluation"
+    )
+    assert [group["words"].shape for group in samples.groups] == [(3, 5), (1, 6), (1, 7)]
+    assert samples.targets == [5, 5, 5, 6, 7]
+    assert samples.sizes == [3, 1, 1]
+    assert samples.count == 5
+    assert samples.first(4)["words"].shape == (4, 5)
+
+
+def test_shapes_along_a_fixed_axis_name_the_axis_and_every_shape(
+    make_project: MakeProject,
+) -> None:
+    error = refused(make_project(with_image("np.ones((3, 4, n), 'f') for n in (4, 4, 5)")))
+    assert "sample 2 of data:samples" in error.what
+    assert "5 along axis 3, which is 4" in error.what
+    assert "[3, 4, 4] (2 samples), [3, 4, 5] (1 samples)" in str(error.details["found"])
+
+
+def test_inputs_of_one_example_agree_about_an_axis(make_project: MakeProject) -> None:
+    inputs = {"first": {"shape": ["batch", "time", 2]}, "second": {"shape": ["batch", "time"]}}
+    body = 'yield {"first": np.ones((4, 2), "f"), "second": np.ones(5, "f")}'
+    assert "about axis 'time' (4)" in refused(make_project(body, inputs=inputs)).what
+
+
+@pytest.mark.parametrize(
+    ("image", "fits"),
+    [
+        ("__import__('torch').ones(3, 4, 4)", True),
+        ("__import__('torch').ones(3, 4, 4, requires_grad=True)", True),
+        ("np.ones((3, 4, 4)).tolist()", True),
+        ("np.ones((3, 4, 4), int).tolist()", True),
+        ("__import__('torch').ones(3, 4, 4).double()", False),
+        ("np.ones((3, 4, 4))", False),
+    ],
+)
+def test_tensors_and_numbers_become_arrays_and_dtypes_stay_strict(
+    make_project: MakeProject, image: str, fits: bool
+) -> None:
+    project = make_project(with_image(f"[{image}]"))
+    if fits:
+        group = load_samples(project, "evaluation").groups[0]
+        assert group["image"].dtype == np.float32
+        assert group["image"].shape == (1, 3, 4, 4)
+    else:
+        assert "astype('float32')" in str(refused(project).details["try"])
+
+
+def test_a_loader_that_raises_names_the_line(make_project: MakeProject) -> None:
+    error = refused(make_project("raise OSError('no disk')"))
+    assert str(error.details["where"]).endswith("data.py:4: raise OSError('no disk')")
+
+
+def test_a_loader_that_returns_none(make_project: MakeProject) -> None:
+    assert "returned None" in refused(make_project("samples = []")).what
+
+
+def test_a_loader_that_never_ends(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmedge.data.samples.MOST_SAMPLES", 7)
+    error = refused(make_project(f"while True: yield {GOOD}"))
+    assert "does not end" in error.what
+    assert "more than 7 samples" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +203,7 @@ def test_an_indicator_may_be_given_or_left_to_the_runtime(
         "has_image": {"shape": ["batch"], "dtype": "bool", "indicates": "image"},
     }
     project = make_project(f'yield {{"image": np.ones(2, "f"){given}}}', inputs=inputs)
-    assert set(load_samples(project, "evaluation").arrays) == found
+    assert set(load_samples(project, "evaluation").groups[0]) == found
 
 
 @pytest.mark.parametrize(("words", "fits"), [(1, True), (9, True), (10, False)])
@@ -152,7 +213,7 @@ def test_an_axis_keeps_its_declared_range(
     sample = f'{{"image": np.ones((3, 4, 4), "f"), "words": np.arange({words})}}'
     project = make_project(f"yield {sample}")
     if fits:
-        assert load_samples(project, "evaluation").arrays["words"].shape == (1, words)
+        assert load_samples(project, "evaluation").groups[0]["words"].shape == (1, words)
     else:
         assert "outside 1..9" in refused(project).what
 
@@ -168,12 +229,12 @@ def test_synthetic_samples_fit_the_declaration_and_say_what_they_are(
 ) -> None:
     samples = synthetic(make_project())
     assert samples.count == SYNTHETIC_COUNT
-    assert samples.arrays["image"].shape == (SYNTHETIC_COUNT, 3, 4, 4)
-    assert samples.arrays["words"].shape == (SYNTHETIC_COUNT, 6)
-    assert samples.arrays["image"].dtype == np.float32
-    assert set(np.unique(samples.arrays["words"])) <= {0, 1}
+    assert samples.groups[0]["image"].shape == (SYNTHETIC_COUNT, 3, 4, 4)
+    assert samples.groups[0]["words"].shape == (SYNTHETIC_COUNT, 6)
+    assert samples.groups[0]["image"].dtype == np.float32
+    assert set(np.unique(samples.groups[0]["words"])) <= {0, 1}
     again = synthetic(make_project())
-    np.testing.assert_array_equal(again.arrays["image"], samples.arrays["image"])
+    np.testing.assert_array_equal(again.groups[0]["image"], samples.groups[0]["image"])
 
 
 def test_synthetic_samples_are_counted_along_the_leading_axis(make_project: MakeProject) -> None:
@@ -188,4 +249,4 @@ def test_synthetic_indicators_are_left_to_the_runtime(make_project: MakeProject)
         "image": {"shape": ["batch", 2], "optional": True},
         "has_image": {"shape": ["batch"], "dtype": "bool", "indicates": "image"},
     }
-    assert set(synthetic(make_project(inputs=inputs)).arrays) == {"image"}
+    assert set(synthetic(make_project(inputs=inputs)).groups[0]) == {"image"}

@@ -14,6 +14,7 @@ import numpy as np
 from mmedge.errors import InputError, ProjectError
 from mmedge.runtime.preprocess.audio import WaveformOptions
 from mmedge.runtime.preprocess.image import ImageOptions
+from mmedge.runtime.preprocess.plain_values import as_array, fit_hint
 from mmedge.runtime.preprocess.text import TextOptions
 from mmedge.strict import decode, nearest
 from mmedge.tensors import Array, TensorSpec
@@ -41,12 +42,15 @@ class Preprocessor(Protocol):
 def preprocess(model_input: ModelInput, value: object, *, files: Path) -> Array:
     """`value` as the declared tensor; one raw value gives a batch of one, a list a larger one.
 
-    An array that has the declared dtype and rank is returned as it is. files: the directory
-    that `preprocess_files` are relative to.
+    An array that has the declared dtype and rank is returned as it is; a CPU tensor of another
+    library counts as one, and so does a nested list of numbers where no preprocessing takes
+    lists. files: the directory that `preprocess_files` are relative to.
     Raises InputError for an unfit value, ProjectError for impossible preprocessing options,
     MissingDependencyError where the library that reads such values is not installed.
     """
     spec = model_input.spec
+    if not (model_input.preprocess and isinstance(value, list | tuple)):
+        value = as_array(value, spec)
     if isinstance(value, np.ndarray) and _is_declared(value, spec):
         return value
     if not model_input.preprocess:
@@ -54,6 +58,7 @@ def preprocess(model_input: ModelInput, value: object, *, files: Path) -> Array:
             f"input {spec.name!r} takes a tensor; it declares no preprocessing of raw values",
             found=_describe(value),
             expected=f"a numpy array {spec}",
+            hint=fit_hint(value, spec),
         )
     result = preprocessor(model_input).convert(value, spec, files)
     spec.check(result, {}, {})

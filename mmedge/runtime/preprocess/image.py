@@ -12,6 +12,7 @@ import numpy as np
 from mmedge.errors import InputError, ProjectError
 from mmedge.optional import require
 from mmedge.runtime.preprocess.decode_image import check_pixels, open_image, upright_opaque
+from mmedge.runtime.preprocess.plain_values import fit_hint
 from mmedge.tensors import Array, TensorSpec
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
@@ -111,6 +112,7 @@ def _array_to_pil(spec: TensorSpec, array: Array) -> Any:
             f"input {spec.name!r} takes images",
             found=f"an array {array.dtype}{list(array.shape)}",
             expected=f"uint8[height, width, 1, 3 or 4], uint8[height, width], or {spec}",
+            hint=fit_hint(array, spec),
         )
     check_pixels(array.shape[1], array.shape[0], spec.name)
     flat = array[..., 0] if channels == 1 and array.ndim == 3 else array
