@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -40,29 +40,48 @@ def forward_arguments(model: torch.nn.Module, project: Project) -> tuple[str, ..
 def named_outputs(result: object) -> dict[str, torch.Tensor]:
     """What a forward returned, by name: mappings keep their keys, the rest is numbered.
 
-    A single tensor is called "output"; a tuple or list gives "output_0", "output_1", ...
+    A single tensor is called "output"; a tuple or list gives "output_0", "output_1", ..., and
+    what is nested "output_1.x". None is left out, and so is the `past_key_values` of a Hugging
+    Face model, which is no result. Raises ProjectError for anything else that is no tensor.
     """
     if isinstance(result, torch.Tensor):
         return {"output": result}
-    if isinstance(result, Mapping):
-        named = [(str(key), value) for key, value in result.items()]
-    elif hasattr(result, "_asdict"):
-        named = list(result._asdict().items())
-    elif isinstance(result, (tuple, list)):
-        named = [(f"output_{i}", value) for i, value in enumerate(result)]
-    else:
-        raise ProjectError(
-            "forward returned something that is not a tensor",
-            found=type(result).__name__,
-            expected="a tensor, or a tuple, list or mapping of tensors",
-        )
-    flat: dict[str, torch.Tensor] = {}
-    for name, value in named:
+    items = _items(result)
+    if items is None:
+        raise _not_a_tensor("", result)
+    return dict(_tensors(items, ""))
+
+
+def _tensors(items: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, value in items.items():
+        inner = _items(value)
         if isinstance(value, torch.Tensor):
-            flat[name] = value
-        elif isinstance(value, (tuple, list, Mapping)):
-            flat |= {f"{name}.{inner}": t for inner, t in named_outputs(value).items()}
-    return flat
+            yield f"{prefix}{name}", value
+        elif inner is not None:
+            yield from _tensors(inner, f"{prefix}{name}.")
+        elif value is not None and name != "past_key_values":
+            raise _not_a_tensor(f" as {prefix}{name}", value)
+
+
+def _items(value: object) -> Mapping[str, Any] | None:
+    """The parts of a mapping, named tuple, tuple or list by name; None for anything else."""
+    if isinstance(value, Mapping):
+        return {str(key): part for key, part in value.items()}
+    if hasattr(value, "_asdict"):
+        fields: Mapping[str, Any] = value._asdict()
+        return fields
+    if isinstance(value, (tuple, list)):
+        return {f"output_{i}": part for i, part in enumerate(value)}
+    return None
+
+
+def _not_a_tensor(where: str, value: object) -> ProjectError:
+    return ProjectError(
+        f"forward returned something that is not a tensor{where}",
+        found=f"{type(value).__name__}: {str(value)[:80]}",
+        expected="a tensor, or a tuple, list or mapping of tensors",
+        hint="return tensors only; leave out what is known without the model, such as sizes",
+    )
 
 
 def output_names(project: Project, produced: Mapping[str, torch.Tensor]) -> dict[str, str]:

@@ -27,6 +27,69 @@ def test_a_raw_value_without_preprocessing_names_the_tensor(tmp_path: Path, valu
 
 
 @pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (np.zeros((3, 4, 4), np.float32), "add the batch axis: array[None]"),
+        (np.zeros((1, 3, 4, 4)), 'array.astype("float32")'),
+        (np.zeros((3, 4, 4)), "add the batch axis: array[None], and convert it: array.astype("),
+        ("a.png", "None"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, IMAGE])
+def test_an_array_that_does_not_fit_is_told_how_to(
+    tmp_path: Path, value: object, hint: str, options: dict
+) -> None:
+    with pytest.raises(InputError) as caught:
+        preprocess(ModelInput(PIXELS, preprocess=options), value, files=tmp_path)
+    assert hint in str(caught.value.details["try"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "fits"),
+    [
+        ("float32", [[1, 2.5]], True),
+        ("float16", [[1, 2]], True),
+        ("int64", [[1, 2]], True),
+        ("int8", [[1, 127]], True),
+        ("bool", [[True, False]], True),
+        ("bool", [[1, 0]], True),
+        ("int8", [[1, 128]], False),
+        ("uint8", [[1, -1]], False),
+        ("int64", [[1, 0.5]], False),
+        ("bool", [[1, 2]], False),
+        ("float32", [1.0, 2.0], False),
+        ("float32", [[1.0], [2.0, 3.0]], False),
+        ("float32", [["a", "b"]], False),
+        ("float32", [[]], False),
+    ],
+)
+def test_nested_numbers_take_the_declared_dtype(
+    tmp_path: Path, dtype: str, value: list, fits: bool
+) -> None:
+    item = ModelInput(TensorSpec("x", dtype, ("batch", 2)))
+    if fits:
+        array = preprocess(item, value, files=tmp_path)
+        assert array.dtype == np.dtype(dtype)
+        assert array.tolist() == value
+    else:
+        with pytest.raises(InputError, match="takes a tensor"):
+            preprocess(item, value, files=tmp_path)
+
+
+def test_a_tensor_of_another_library_keeps_its_dtype(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    item = ModelInput(PIXELS, preprocess=IMAGE)
+    tensor = torch.ones(1, 3, 4, 4, requires_grad=True)
+    np.testing.assert_array_equal(preprocess(item, tensor, files=tmp_path), np.ones((1, 3, 4, 4)))
+    pixels = preprocess(item, torch.full((4, 4, 3), 255, dtype=torch.uint8), files=tmp_path)
+    np.testing.assert_array_equal(pixels, np.ones((1, 3, 4, 4)))
+    with pytest.raises(InputError, match="takes images"):
+        preprocess(item, tensor.double(), files=tmp_path)
+    with pytest.raises(InputError, match="cannot be read as an array"):
+        preprocess(item, tensor.bfloat16(), files=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"kind": "images", "size": [4, 4]}, "did you mean 'image'"),
