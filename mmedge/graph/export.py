@@ -171,7 +171,7 @@ def _explained(error: Exception, component: ComponentModule, directory: Path) ->
     chain = _chain(error)
     text = "\n".join(str(link) for link in chain)
     kinds = {type(link).__name__ for link in chain}
-    hint = "change what the message names so that torch.export accepts it, or keep it out of forward"
+    hint = "change what the message names so that torch.export takes it, or keep it out of forward"
     what = f"component {component.name!r} could not be exported"
     if "GuardOnDataDependentSymNode" in kinds or "data-dependent" in text.lower():
         what += ": its control flow depends on the values of tensors"
