@@ -44,7 +44,9 @@ def decode(
 
 def nearest(name: str, known: list[str]) -> str:
     """`did you mean ...?` for the hint of an error, or the whole list where nothing is near."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    # Swapped letters weigh much in a short name: 'cup' is as far from 'cpu' as 'tpu' is.
+    swapped = [other for other in known if sorted(other) == sorted(name)]
+    close = swapped or difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
 
 

@@ -72,7 +72,9 @@ def test_what_fits_is_decoded() -> None:
 
 def test_nearest_lists_all_where_nothing_is_near() -> None:
     assert nearest("imgae", ["image", "text"]) == "did you mean 'image'?"
-    assert nearest("qqq", ["image", "text"]) == "known: image, text"
+    assert nearest("cup", ["cpu", "cpu-opset18"]) == "did you mean 'cpu'?"
+    for unknown, known in (("qqq", "image"), ("foo", "odom"), ("tpu", "cpu")):
+        assert nearest(unknown, [known, "text"]) == f"known: {known}, text"
 
 
 def test_toml_that_is_none(tmp_path: Path) -> None:
