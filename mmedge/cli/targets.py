@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,5 +39,14 @@ def _one(target: dict[str, Any]) -> RenderableType:
 
     table = Table("key", "value", title=target["name"])
     for key, value in target.items():
-        table.add_row(key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        table.add_row(key.replace("_", " "), _cell(value))
     return table
+
+
+def _cell(value: Any) -> str:
+    """Lists on one line, tables with a line for each key."""
+    if isinstance(value, Mapping):
+        return "\n".join(f"{key} = {_cell(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
