@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmedge.checkpoint.record import (
@@ -166,7 +167,19 @@ def _mismatch(
         found="\n".join(found),
         expected="exactly the names and shapes of model.state_dict()",
         where=where,
-        hint=_name_hint(missing, unexpected) or "check [model] factory and arguments",
+        hint=_name_hint(missing, unexpected) or _fit_hint(not missing and not misshapen, where),
+    )
+
+
+def _fit_hint(fits: bool, where: object) -> str:
+    """fits: the checkpoint holds all of the model, and only more. The ways out of that."""
+    if not fits:
+        return "check [model] factory and arguments"
+    name = Path(str(where)).name
+    save = "save_file" if name.endswith(".safetensors") else "torch.save"
+    return (
+        "add them to the model, or save the file again without them (state is its state dict):\n"
+        f"{save}({{k: v for k, v in state.items() if k in model.state_dict()}}, {name!r})"
     )
 
 

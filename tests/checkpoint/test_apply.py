@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +77,22 @@ def test_long_lists_are_counted_and_cut() -> None:
         apply_state_dict(nn.Identity(), state, where="w")
     assert "extra.019" in str(caught.value)
     assert "extra.020" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "saved"), [("w.pt", torch.save), ("w.safetensors", safetensors.torch.save_file)]
+)
+def test_the_way_out_of_too_many_weights_is_one(
+    tmp_path: Path, where: str, saved: Callable[..., None]
+) -> None:
+    state, model = linear_state() | {"extra.one": torch.ones(1)}, nn.Linear(3, 2)
+    with pytest.raises(CheckpointError) as caught:
+        apply_state_dict(model, state, where=tmp_path / where)
+    line = str(caught.value.details["try"]).splitlines()[-1]
+    line = line.replace(where, str(tmp_path / where))
+    exec(line, {"state": state, "model": model, "torch": torch, "save_file": saved})
+    load = safetensors.torch.load_file if "safe" in where else torch.load
+    apply_state_dict(model, load(tmp_path / where), where=where)
 
 
 @pytest.mark.parametrize(
