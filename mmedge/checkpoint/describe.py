@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmedge.checkpoint.first_project import project_text
 from mmedge.checkpoint.formats import Format, detect, find_index, wanted_objects
 from mmedge.checkpoint.hashing import checkpoint_files
-from mmedge.checkpoint.header import safetensors_header, shard_files
+from mmedge.checkpoint.header import TensorEntry, safetensors_header, shard_files
 from mmedge.checkpoint.huggingface import read_config, weight_files
 from mmedge.checkpoint.huggingface_inputs import config_axes, config_inputs
 from mmedge.checkpoint.program_summary import program_inputs, program_tensors
@@ -17,7 +18,7 @@ from mmedge.checkpoint.summary import CheckpointSummary
 from mmedge.checkpoint.weights import read_weights
 from mmedge.errors import CheckpointError, OutputError
 from mmedge.project import PROJECT_FILE
-from mmedge.storage import explained_os_errors
+from mmedge.storage import atomic_file, check_directory_of
 
 SUFFIXES = (".safetensors", ".pt2", ".pt", ".pth", ".ckpt", ".bin")
 
@@ -36,7 +37,7 @@ def describe(path: Path) -> CheckpointSummary:
             format, size_bytes, program_tensors(path), inputs=inputs, axes=axes
         )
     if format is Format.HUGGING_FACE:
-        tensors = tuple(t for file in weight_files(path) for t in safetensors_header(file))
+        tensors = _by_name(t for file in weight_files(path) for t in safetensors_header(file))
         config = read_config(path)
         inputs = config_inputs(path, config)
         names = {dim for item in inputs for dim in item.shape}
@@ -45,7 +46,7 @@ def describe(path: Path) -> CheckpointSummary:
     index = find_index(path)
     if format in {Format.SAFETENSORS, Format.SHARDED_SAFETENSORS}:
         files = (path,) if index is None else shard_files(index)
-        tensors = tuple(t for file in files for t in safetensors_header(file))
+        tensors = _by_name(t for file in files for t in safetensors_header(file))
         return CheckpointSummary(format, size_bytes, tensors)
     return _describe_pickle(path, format, size_bytes)
 
@@ -65,27 +66,48 @@ def write_project_file(
 ) -> tuple[Path, str]:
     """Write `first_project_file` and return where and what.
 
-    output: the file, or a directory for it; without it, beside the checkpoint. Raises OutputError
-    where a file is there already and `force` is not set.
+    output: the file, or an existing directory for mmedge.toml; without it, beside the checkpoint.
+    Raises OutputError where the directory is not there, and where a file is there already and
+    `force` is not set.
     """
     checkpoint, directory = _locate(path.resolve())
     target = (output or directory).resolve()
-    if target.is_dir() or target.suffix != ".toml":
+    if target.is_dir():
         target = target / PROJECT_FILE
+    check_directory_of(target)
+    if target.suffix != ".toml":
+        raise OutputError(
+            f"{target} is neither a .toml file nor a directory that exists",
+            hint=f"mkdir {target}, or -o {target}.toml",
+        )
     if target.exists() and not force:
         raise OutputError(
             f"{target} exists", hint="--force replaces it, -o writes the new one elsewhere"
         )
     text = _text(checkpoint, target.parent)
-    with explained_os_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+    with atomic_file(target) as stream:
+        stream.write(text.encode("utf-8"))
     return target, text
 
 
 def _text(checkpoint: Path, directory: Path) -> str:
     weights = Path(os.path.relpath(checkpoint, directory)).as_posix()
-    return project_text(describe(checkpoint), directory=directory, weights=weights)
+    home = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    return project_text(
+        describe(checkpoint),
+        name=home.name or checkpoint.stem,
+        directory=directory,
+        weights=weights,
+    )
+
+
+def _by_name(tensors: Iterable[TensorEntry]) -> tuple[TensorEntry, ...]:
+    """safetensors sorts by the width of the dtype; layer 10 comes after layer 2."""
+
+    def parts(tensor: TensorEntry) -> list[tuple[int, str]]:
+        return [(int(p), "") if p.isdecimal() else (-1, p) for p in tensor.name.split(".")]
+
+    return tuple(sorted(tensors, key=parts))
 
 
 def _describe_pickle(path: Path, format: Format, size_bytes: int) -> CheckpointSummary:

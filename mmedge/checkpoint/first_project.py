@@ -13,15 +13,21 @@ from mmedge.checkpoint.sources import Candidate, candidates
 from mmedge.checkpoint.summary import CheckpointSummary, InputGuess
 
 CHECK = "  # check"
+LISTED = 20
 AXIS_MAX = {"batch": 64, "length": 512}
+# What is typical: tokens of a sentence, mel frames and samples (16 kHz) of a second of sound.
+AXIS_OPT = {"length": 32, "frames": 100, "samples": 16000}
 _ENCODER = re.compile(
     r"encoder|backbone|tower|vision|visual|image|text|question|audio|speech|video"
 )
 _NOT_ENCODER = re.compile(r"proj|head|classif|decoder|scale|embeddings?$|fusion|norm")
 
 
-def project_text(summary: CheckpointSummary, *, directory: Path, weights: str) -> str:
-    """mmedge.toml for the checkpoint `weights` in `directory`; it parses as a project file."""
+def project_text(summary: CheckpointSummary, *, name: str, directory: Path, weights: str) -> str:
+    """mmedge.toml for the checkpoint `weights` in `directory`; it parses as a project file.
+
+    name: what the project's name is made of.
+    """
     prefixes = frozenset(tensor.name.split(".")[0] for tensor in summary.tensors)
     own_model = summary.format in {Format.EXPORTED_PROGRAM, Format.HUGGING_FACE}
     found = () if own_model else candidates(directory, prefixes=prefixes)
@@ -29,7 +35,7 @@ def project_text(summary: CheckpointSummary, *, directory: Path, weights: str) -
     lines = [
         "# A first project file, written by `mmedge init`. Every guess is marked `# check`.",
         "schema = 1",
-        f"name = {_toml(_slug(directory.name))}",
+        f"name = {_toml(_slug(name))}",
         "",
         *_model_table(summary, found, weights, own_model=own_model),
         *_input_tables(inputs),
@@ -59,14 +65,15 @@ def _model_table(
     yield f"weights = {_toml(weights)}"
     if own_model:
         yield "# no factory: this format brings its own model"
-    elif found:
+    elif found and found[0].sure:
         yield f"factory = {_toml(found[0].reference)}{CHECK}"
-        yield from (f"# or: factory = {_toml(other.reference)}" for other in found[1:10])
+        yield from (f"# or: factory = {_toml(other.reference)}" for other in found[1:LISTED])
         if found[0].required:
             values = ", ".join(f"{name} = ..." for name in found[0].required)
             yield f"# arguments = {{ {values} }}  # it can't be called without these"
     else:
         yield '# factory = "module:function"  # a function that returns the untrained model'
+        yield from (f"# perhaps: factory = {_toml(other.reference)}" for other in found[:LISTED])
     yield ""
 
 
@@ -143,8 +150,9 @@ def _axes_table(inputs: tuple[InputGuess, ...], summary: CheckpointSummary) -> I
     for name in names:
         low, stated = summary.axes.get(name, (1, None))
         high = stated or max(low, AXIS_MAX.get(name, 2**16))
-        check = "" if name in summary.axes else CHECK
-        yield f"{name} = {{ min = {low}, opt = {low}, max = {high} }}{check}"
+        typical = max(low, min(high, AXIS_OPT.get(name, low)))
+        check = "" if name in summary.axes and typical == low else CHECK
+        yield f"{name} = {{ min = {low}, opt = {typical}, max = {high} }}{check}"
     yield ""
 
 

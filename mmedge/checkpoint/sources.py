@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FACTORY_NAMES = ("build", "build_model", "create_model", "make_model", "get_model", "model")
+# Literals and arithmetic: what returns one of these makes no model.
+NO_MODEL = (ast.Constant, ast.Dict, ast.List, ast.Tuple, ast.Set, ast.Compare, ast.BinOp,
+            ast.JoinedStr, ast.DictComp, ast.ListComp, ast.SetComp, ast.GeneratorExp)  # fmt: skip
 MODULE_BASES = {"Module", "LightningModule", "PreTrainedModel", "Sequential"}
 
 
@@ -36,11 +39,15 @@ class ModelClass:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something that [model] factory could name, and the class it makes where that is known."""
+    """Something that [model] factory could name, and the class it makes where that is known.
+
+    sure: its code says that it returns a model, or its name is one that factories have.
+    """
 
     reference: str
     arguments: tuple[Argument, ...]
     makes: ModelClass | None
+    sure: bool = True
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -51,6 +58,7 @@ class Candidate:
 def candidates(directory: Path, *, prefixes: frozenset[str]) -> tuple[Candidate, ...]:
     """Factories and model classes in `directory`/*.py, the likeliest first.
 
+    Every public function is one unless what it returns is no model, or nothing.
     prefixes: first parts of the weights' names; the class whose attributes they are is the model.
     Files that are not valid Python are left out.
     """
@@ -61,14 +69,23 @@ def candidates(directory: Path, *, prefixes: frozenset[str]) -> tuple[Candidate,
     return tuple(sorted(found, key=lambda candidate: _rank(candidate, prefixes)))
 
 
-def _rank(candidate: Candidate, prefixes: frozenset[str]) -> tuple[float, bool, bool, int, str]:
+def _rank(
+    candidate: Candidate, prefixes: frozenset[str]
+) -> tuple[bool, float, bool, bool, int, str]:
     made = candidate.makes
     attributes = made.attributes if made else frozenset()
     overlap = len(attributes & prefixes) / max(1, len(attributes | prefixes))
     name = candidate.reference.partition(":")[2]
     is_class = made is not None and made.name == name
     order = FACTORY_NAMES.index(name) if name in FACTORY_NAMES else len(FACTORY_NAMES)
-    return -overlap, bool(candidate.required), is_class, order, candidate.reference
+    return (
+        not candidate.sure,
+        -overlap,
+        bool(candidate.required),
+        is_class,
+        order,
+        candidate.reference,
+    )
 
 
 def _parse(file: Path) -> ast.Module | None:
@@ -138,14 +155,25 @@ def _factories(trees: dict[str, ast.Module], classes: dict[str, ModelClass]) -> 
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 made = _made(node, classes)
                 annotated = node.returns is not None and _last_name(node.returns) in MODULE_BASES
-                if made is not None or annotated:
-                    yield Candidate(f"{stem}:{node.name}", _arguments(node), made)
+                returned = _returned(node)
+                known = any(
+                    _last_name(v.func) in MODULE_BASES for v in returned if isinstance(v, ast.Call)
+                )
+                sure = made is not None or annotated or known or node.name in FACTORY_NAMES
+                if sure or any(not isinstance(value, NO_MODEL) for value in returned):
+                    yield Candidate(f"{stem}:{node.name}", _arguments(node), made, sure=sure)
 
 
 def _made(function: ast.FunctionDef, classes: dict[str, ModelClass]) -> ModelClass | None:
     """The model class that the function returns: by its annotation, or by what it returns."""
     if function.returns is not None and _last_name(function.returns) in classes:
         return classes[_last_name(function.returns)]
+    calls = (_last_name(v.func) for v in _returned(function) if isinstance(v, ast.Call))
+    return next((classes[name] for name in calls if name in classes), None)
+
+
+def _returned(function: ast.FunctionDef) -> list[ast.expr]:
+    """What `return` is followed by; a variable's value where it was assigned in the function."""
     values = {
         target.id: statement.value
         for statement in ast.walk(function)
@@ -153,14 +181,12 @@ def _made(function: ast.FunctionDef, classes: dict[str, ModelClass]) -> ModelCla
         for target in statement.targets
         if isinstance(target, ast.Name)
     }
-    for statement in ast.walk(function):
-        if isinstance(statement, ast.Return) and statement.value is not None:
-            value: ast.expr = statement.value
-            if isinstance(value, ast.Name):
-                value = values.get(value.id, value)
-            if isinstance(value, ast.Call) and _last_name(value.func) in classes:
-                return classes[_last_name(value.func)]
-    return None
+    returned = [
+        statement.value
+        for statement in ast.walk(function)
+        if isinstance(statement, ast.Return) and statement.value is not None
+    ]
+    return [values.get(v.id, v) if isinstance(v, ast.Name) else v for v in returned]
 
 
 def _arguments(function: ast.FunctionDef) -> tuple[Argument, ...]:

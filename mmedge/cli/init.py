@@ -11,7 +11,12 @@ from mmedge.cli.console import as_json, emit
 
 @click.command("init")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write it.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file, or a directory for mmedge.toml; beside the checkpoint by default.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing project file.")
 @as_json
 def command(path: Path, output: Path | None, force: bool, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from mmedge.checkpoint.describe import first_project_file, write_project_file
+from mmedge.checkpoint.describe import describe, first_project_file, write_project_file
 from mmedge.checkpoint.first_project import project_text
 from mmedge.checkpoint.formats import Format
 from mmedge.checkpoint.header import TensorEntry
@@ -51,8 +51,17 @@ def test_project_file_is_written_where_asked(
     with pytest.raises(OutputError, match="exists"):
         write_project_file(directory)
     assert write_project_file(directory, force=True) == (written, text)
-    elsewhere, _ = write_project_file(directory, output=tmp_path / "other" / "mmedge.toml")
-    assert load_project(elsewhere).file.model.weights == "../tiny/w.safetensors"
+    (tmp_path / "other").mkdir()
+    for output in ("other/first.toml", "other"):
+        elsewhere, _ = write_project_file(directory, output=tmp_path / output)
+        project = load_project(elsewhere)
+        assert (project.name, project.file.model.weights) == ("tiny", "../tiny/w.safetensors")
+    assert elsewhere == tmp_path.resolve() / "other" / "mmedge.toml"
+    with pytest.raises(OutputError, match="there is no directory"):
+        write_project_file(directory, output=tmp_path / "absent" / "mmedge.toml")
+    with pytest.raises(OutputError, match=r"neither a \.toml file nor"):
+        write_project_file(directory, output=tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
 
 
 def test_components_are_in_the_order_of_calls(directory: Path, model: torch.nn.Module) -> None:
@@ -104,6 +113,46 @@ def test_required_arguments_are_told(tmp_path: Path) -> None:
     assert '[inputs.audio]\nmodality = "audio"' in text
 
 
+def test_functions_may_return_a_model_without_a_class(tmp_path: Path) -> None:
+    (tmp_path / "edgecnn.py").write_text(
+        "from torch import nn\n"
+        "def size():\n    return 3\n"
+        "def train(model):\n    model.train()\n"
+        "def pieces():\n    return assembled()\n"
+        "def build():\n    return nn.Sequential(nn.Linear(2, 1))\n"
+    )
+    save_file({"0.weight": torch.ones(1, 2), "0.bias": torch.ones(1)}, tmp_path / "w.safetensors")
+    found = candidates(tmp_path, prefixes=frozenset({"0"}))
+    assert [c.reference for c in found] == ["edgecnn:build", "edgecnn:pieces"]
+    assert 'factory = "edgecnn:build"  # check' in first_project_file(tmp_path)
+    assert parsed(tmp_path, tmp_path).file.model.factory == "edgecnn:build"
+    source = (tmp_path / "edgecnn.py").read_text().partition("def build")[0]
+    (tmp_path / "edgecnn.py").write_text(source)
+    assert parsed(tmp_path, tmp_path).file.model.factory == ""
+    assert '# perhaps: factory = "edgecnn:pieces"' in first_project_file(tmp_path)
+
+
+def test_tensors_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    names = ["a.weight", "layers.2.weight", "layers.10.weight", "norm.num_batches_tracked", "z"]
+    state = {name: torch.ones(2) for name in names}
+    state["norm.num_batches_tracked"] = torch.tensor(1)
+    state["z"] = torch.ones(1, dtype=torch.float64)
+    save_file(state, tmp_path / "w.safetensors")
+    assert [t.name for t in describe(tmp_path / "w.safetensors").tensors] == names
+
+
+@pytest.mark.parametrize(("most", "typical"), [(16, 16), (512, 32)])
+def test_the_typical_length_is_not_the_smallest(most: int, typical: int) -> None:
+    summary = CheckpointSummary(
+        Format.HUGGING_FACE,
+        size_bytes=0,
+        inputs=(InputGuess("input_ids", "text", "int64", ("batch", "length")),),
+        axes={"length": (2, most)},
+    )
+    text = project_text(summary, name="x", directory=Path("nowhere"), weights=".")
+    assert f"length = {{ min = 2, opt = {typical}, max = {most} }}  # check" in text
+
+
 def test_exported_program_gives_exact_inputs(
     directory: Path, model: torch.nn.Module, example: tuple[torch.Tensor, ...]
 ) -> None:
@@ -151,7 +200,7 @@ def test_text_always_parses(names: list[str], weights: str, shape: list[int | st
         notes=tuple(names),
         inputs=(InputGuess("image", "image", "float32", tuple(shape)),),
     )
-    text = project_text(summary, directory=Path("nowhere"), weights=weights)
+    text = project_text(summary, name="x", directory=Path("nowhere"), weights=weights)
     project = project_from_mapping(Path("nowhere"), tomllib.loads(text))
     assert project.file.model.weights == weights
     assert project.file.inputs["image"].shape == tuple(shape)
