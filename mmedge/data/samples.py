@@ -155,7 +155,7 @@ def _example(
         try:
             example[name] = _row(project, model_input, values[name], sizes)
         except InputError as error:
-            shapes = _shapes([v[name] for v in inputs if name in v])
+            shapes = _shapes([v[name] for v in inputs if name in v], model_input.spec)
             raise DataError(
                 f"sample {number} of {reference}: {error.what}",
                 found=f"{error.details['found']}{shapes}",
@@ -181,13 +181,21 @@ def _row(project: Project, model_input: ModelInput, value: Any, sizes: dict[str,
     return array
 
 
-def _shapes(values: list[Any]) -> str:
-    """The shapes that an input has over all samples, where they are several."""
-    counts = Counter(str(list(v.shape)) for v in values if hasattr(v, "shape"))
+def _shapes(values: list[Any], spec: TensorSpec) -> str:
+    """The shapes that an input has over all samples, where they are several along fixed axes."""
+    counts = Counter(_fixed(v.shape, spec) for v in values if hasattr(v, "shape"))
     if len(counts) < 2:
         return ""
-    listed = [f"{shape} ({count} samples)" for shape, count in counts.most_common(5)]
-    return f"; the samples' shapes are {', '.join(listed)}{' ...' if len(counts) > 5 else ''}"
+    listed = [f"{shape} in {count}" for shape, count in counts.most_common(5)]
+    more = ", ..." if len(counts) > len(listed) else ""
+    return f"; over all samples, {', '.join(listed)}{more}"
+
+
+def _fixed(shape: tuple[int, ...], spec: TensorSpec) -> str:
+    """An example's shape, with the names of the axes that may differ."""
+    declared = spec.shape[1:] if len(shape) == len(spec.shape) - 1 else shape
+    dims = [dim if isinstance(dim, str) else n for dim, n in zip(declared, shape, strict=True)]
+    return f"[{', '.join(map(str, dims))}]"
 
 
 def _equally_shaped(examples: list[dict[str, Array]]) -> list[list[int]]:

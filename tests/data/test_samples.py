@@ -141,7 +141,20 @@ def test_shapes_along_a_fixed_axis_name_the_axis_and_every_shape(
     error = refused(make_project(with_image("np.ones((3, 4, n), 'f') for n in (4, 4, 5)")))
     assert "sample 2 of data:samples" in error.what
     assert "5 along axis 3, which is 4" in error.what
-    assert "[3, 4, 4] (2 samples), [3, 4, 5] (1 samples)" in str(error.details["found"])
+    assert "over all samples, [3, 4, 4] in 2, [3, 4, 5] in 1" in str(error.details["found"])
+
+
+def test_shapes_are_listed_without_the_axes_that_may_differ(make_project: MakeProject) -> None:
+    inputs = {"x": {"shape": ["batch", "time", 2]}}
+    body = 'return [{"x": np.ones(shape, "f")} for shape in ((5, 2), (6, 2), (7, 3))]'
+    found = str(refused(make_project(body, inputs=inputs)).details["found"])
+    assert "[time, 2] in 2, [time, 3] in 1" in found
+
+
+def test_lengths_that_may_differ_are_not_blamed_for_a_dtype(make_project: MakeProject) -> None:
+    inputs = {"x": {"shape": ["batch", "time", 2]}}
+    body = 'return [{"x": np.ones((n, 2))} for n in (5, 6)]'
+    assert refused(make_project(body, inputs=inputs)).details["found"] == "float64"
 
 
 def test_inputs_of_one_example_agree_about_an_axis(make_project: MakeProject) -> None:
