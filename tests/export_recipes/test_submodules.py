@@ -256,7 +256,7 @@ class Outputs(nn.Module):
         (lambda x: x, ["output"]),
         (lambda x: (x, x + 1), ["output_0", "output_1"]),
         (lambda x: {"a": x, "b": (x, x + 1)}, ["a", "b.output_0", "b.output_1"]),
-        (lambda x: {"a": x, "n": None, "k": 3}, ["a"]),
+        (lambda x: {"a": x, "n": None}, ["a"]),
     ],
 )
 def test_outputs_are_named_as_forward_names_them(
