@@ -37,10 +37,17 @@ class Backend(Protocol):
     kind: str
 
     def build(
-        self, component: ComponentSpec, graph: Path, *, target: Target, directory: Path
+        self,
+        component: ComponentSpec,
+        graph: Path,
+        *,
+        target: Target,
+        directory: Path,
+        engines: int = 1,
     ) -> Engine:
         """The engine of `graph` for `target`, its files in `directory`.
 
+        engines: how many engines of this model will run in one process, this one included.
         Raises BuildError if the graph or the target can't be served; never falls back silently.
         """
         ...

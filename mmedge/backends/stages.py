@@ -28,6 +28,7 @@ class Build:
                 Path(artifact.graphs[component.name]),
                 target=workspace.target,
                 directory=directory,
+                engines=len(artifact.wired.components),
             )
             engines[component.name] = engine.file
         return replace(artifact, engines=engines).with_record(self.name, engines)

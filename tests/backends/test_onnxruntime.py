@@ -56,6 +56,24 @@ class TestOnnxRuntime(conformance.Conformance):
             self.build(conformance.SCALE, tmp_path)
         assert hint in str(caught.value.details["try"])
 
+    def test_engines_that_share_a_process_do_not_spin_on_each_others_cores(
+        self, tmp_path: Path
+    ) -> None:
+        alone = self.build(conformance.SCALE, tmp_path)
+        shared = tmp_path / "shared"
+        shared.mkdir()
+        engine = self.backend().build(
+            alone.component,
+            Path(alone.file.path),
+            target=self.target(),
+            directory=shared,
+            engines=2,
+        )
+        assert engine.file.options == {**alone.file.options, "intra_op.allow_spinning": "0"}
+        with engine.open(threads=2) as runner:
+            found = runner.infer({"x": np.ones((1, 3), "float32")})["y"]
+        assert found.tolist() == [[1, 2, 3]]
+
     def test_threads_are_those_asked_for(self, tmp_path: Path) -> None:
         engine = self.build(conformance.SCALE, tmp_path)
         threads = Path("/proc/self/task")
