@@ -86,11 +86,44 @@ class Substitute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     file: str | None = None
 
 
-class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LogitsRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a checkpoint's generation config does to the logits before a token is chosen.
+
+    The names, the meaning and the order of application are those of transformers'
+    `GenerationConfig` (5.23) and its logits processors.
+    """
+
+    repetition_penalty: float = 1.0
+    encoder_repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    bad_words_ids: tuple[tuple[int, ...], ...] = ()
+    min_length: int = 0
+    min_new_tokens: int = 0
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: tuple[int, ...] = ()
+    suppress_tokens: tuple[int, ...] = ()
+    begin_suppress_tokens: tuple[int, ...] = ()
+
+
+class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A decoder with a key-value cache, run token by token after every other component.
 
+    token_input: the decoder's input for the new tokens: their ids, int64 [batch, length], or,
+        where there is an `embed`, their embeddings [batch, length, hidden].
     cache: the decoder's input that takes the past -> its output that returns past + present.
-    start_token_ids: the tokens every sequence starts with (they are not part of the answer).
+    start_token_ids: the tokens every sequence starts with where no `prompt` is given (they are
+        not part of the answer).
+    prompt: source of the ids that are continued, int64 [batch, length]; not part of the answer.
+    prompt_mask: source, int64 [batch, length]: 0 where the prompt is padded, on the left.
+    prompt_embeddings: source, [batch, length, hidden]: the prompt as the decoder takes it, with
+        images and sounds already in their places. Without it, the prompt goes through `embed`.
+    embed: the component that makes token ids into embeddings; one input, one output.
+    mask_input: the decoder's input int64 [batch, past + length] that is 0 at padding.
+    position_input: the decoder's input int64 [batch, length], or [axes, batch, length].
+    prompt_positions: source of the prompt's positions, of that shape. Without it they count the
+        prompt's unmasked tokens from 0. A new token's position is, along every axis, one more
+        than the largest position before it.
+    rules: what is done to the logits before a token is chosen, greedily or not.
     """
 
     decoder: str
@@ -101,6 +134,26 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end_token_ids: tuple[int, ...]
     pad_token_id: int
     max_new_tokens: int
+    prompt: Source | None = None
+    prompt_mask: Source | None = None
+    prompt_embeddings: Source | None = None
+    embed: str | None = None
+    mask_input: str | None = None
+    position_input: str | None = None
+    prompt_positions: Source | None = None
+    rules: LogitsRules = LogitsRules()
+
+    @property
+    def fed(self) -> frozenset[str]:
+        """The decoder's inputs that the generating loop provides: they have no binding."""
+        own = {self.token_input, *self.cache, self.mask_input, self.position_input}
+        return frozenset(name for name in own if name is not None)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the generating loop itself reads, besides the decoder's bindings."""
+        read = (self.prompt, self.prompt_mask, self.prompt_embeddings, self.prompt_positions)
+        return tuple(source for source in read if source is not None)
 
 
 class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,16 +241,22 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ProjectError(f"the decoder {generation.decoder!r} is not a component")
         decoder = known[generation.decoder]
         takes, gives = ({t.name for t in side} for side in (decoder.inputs, decoder.outputs))
-        lost = {generation.token_input, *generation.cache} - takes
+        lost = set(generation.fed) - takes
         lost |= {generation.logits_output, *generation.cache.values()} - gives
         if lost:
             raise ProjectError(f"the decoder {decoder.name!r} has no {', '.join(sorted(lost))}")
+        if generation.embed is not None and generation.embed not in known:
+            raise ProjectError(f"the embedding {generation.embed!r} is not a component")
+        sources = self.sources()
+        for source in generation.sources:
+            if source not in sources:
+                raise ProjectError(f"generation reads {source!r}, which nothing makes")
 
     def _fed_by_generation(self, component: ComponentSpec) -> set[str]:
-        """Inputs that the generating loop provides: the token and the cache."""
+        """Inputs that the generating loop provides: the tokens, the cache, their positions."""
         if self.generation is None or self.generation.decoder != component.name:
             return set()
-        return {self.generation.token_input, *self.generation.cache}
+        return set(self.generation.fed)
 
     def _check_bound(
         self, component: ComponentSpec, tensor: TensorSpec, known: set[str], fed: set[str]

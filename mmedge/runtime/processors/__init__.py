@@ -1,0 +1,48 @@
+"""Processors: the raw inputs of one model, all together, to the tensors that it takes.
+
+A text needs to know how many tokens stand for the image in it, so what belongs together is
+converted together. (`mmedge.runtime.preprocess` converts one input by itself.) A processor is
+plain options in the bundle's manifest; running it needs numpy, Pillow and tokenizers at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from mmedge.tensors import Array
+
+
+class RawInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something the user passes by name ("image", "text", "audio"), and what becomes of it.
+
+    tensors: the names of the model inputs that it alone decides. ("input_ids" may depend on the
+        image too; it belongs to the text.)
+    """
+
+    modality: str
+    tensors: tuple[str, ...]
+    optional: bool = False
+
+
+class Processor(Protocol):
+    """The decoded options of one kind of processor."""
+
+    def raw_inputs(self) -> dict[str, RawInput]:
+        """What the user may pass, by name."""
+        ...
+
+    def files(self) -> tuple[str, ...]:
+        """Files that it reads, relative to the checkpoint or the bundle."""
+        ...
+
+    def convert(self, values: Mapping[str, object], *, files: Path) -> dict[str, Array]:
+        """Raw values by name to tensors by name, each with a leading batch axis.
+
+        One raw value gives a batch of one; a list gives a batch, where the kind takes one value
+        per example. Raises InputError for what is not such a value.
+        """
+        ...
