@@ -13,9 +13,21 @@ import msgspec
 import numpy as np
 
 from mmedge.errors import ProjectError
+from mmedge.generation import Generation, LogitsRules, Source, check_generation
 from mmedge.tensors import DTYPES, Array, Axis, TensorSpec
 
-Source = str
+__all__ = [
+    "ComponentSpec",
+    "Generation",
+    "LogitsRules",
+    "ModelInput",
+    "Source",
+    "Substitute",
+    "Wiring",
+    "axis_size",
+    "other_sizes",
+    "resize_axis",
+]
 
 
 def resize_axis(
@@ -86,76 +98,6 @@ class Substitute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     file: str | None = None
 
 
-class LogitsRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a checkpoint's generation config does to the logits before a token is chosen.
-
-    The names, the meaning and the order of application are those of transformers'
-    `GenerationConfig` (5.23) and its logits processors.
-    """
-
-    repetition_penalty: float = 1.0
-    encoder_repetition_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
-    bad_words_ids: tuple[tuple[int, ...], ...] = ()
-    min_length: int = 0
-    min_new_tokens: int = 0
-    forced_bos_token_id: int | None = None
-    forced_eos_token_id: tuple[int, ...] = ()
-    suppress_tokens: tuple[int, ...] = ()
-    begin_suppress_tokens: tuple[int, ...] = ()
-
-
-class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A decoder with a key-value cache, run token by token after every other component.
-
-    token_input: the decoder's input for the new tokens: their ids, int64 [batch, length], or,
-        where there is an `embed`, their embeddings [batch, length, hidden].
-    cache: the decoder's input that takes the past -> its output that returns past + present.
-    start_token_ids: the tokens every sequence starts with where no `prompt` is given (they are
-        not part of the answer).
-    prompt: source of the ids that are continued, int64 [batch, length]; not part of the answer.
-    prompt_mask: source, int64 [batch, length]: 0 where the prompt is padded, on the left.
-    prompt_embeddings: source, [batch, length, hidden]: the prompt as the decoder takes it, with
-        images and sounds already in their places. Without it, the prompt goes through `embed`.
-    embed: the component that makes token ids into embeddings; one input, one output.
-    mask_input: the decoder's input int64 [batch, past + length] that is 0 at padding.
-    position_input: the decoder's input int64 [batch, length], or [axes, batch, length].
-    prompt_positions: source of the prompt's positions, of that shape. Without it they count the
-        prompt's unmasked tokens from 0. A new token's position is, along every axis, one more
-        than the largest position before it.
-    rules: what is done to the logits before a token is chosen, greedily or not.
-    """
-
-    decoder: str
-    token_input: str
-    logits_output: str
-    cache: dict[str, str]
-    start_token_ids: tuple[int, ...]
-    end_token_ids: tuple[int, ...]
-    pad_token_id: int
-    max_new_tokens: int
-    prompt: Source | None = None
-    prompt_mask: Source | None = None
-    prompt_embeddings: Source | None = None
-    embed: str | None = None
-    mask_input: str | None = None
-    position_input: str | None = None
-    prompt_positions: Source | None = None
-    rules: LogitsRules = LogitsRules()
-
-    @property
-    def fed(self) -> frozenset[str]:
-        """The decoder's inputs that the generating loop provides: they have no binding."""
-        own = {self.token_input, *self.cache, self.mask_input, self.position_input}
-        return frozenset(name for name in own if name is not None)
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        """What the generating loop itself reads, besides the decoder's bindings."""
-        read = (self.prompt, self.prompt_mask, self.prompt_embeddings, self.prompt_positions)
-        return tuple(source for source in read if source is not None)
-
-
 class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All components in the order they run, and what connects them."""
 
@@ -195,7 +137,7 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         self._check_inputs()
         if self.generation is not None:
-            self._check_generation(self.generation)
+            check_generation(self.generation, self.components, self.sources())
         known = {item.spec.name for item in self.inputs}
         seen: set[str] = set()
         for component in self.components:
@@ -205,13 +147,14 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             fed = self._fed_by_generation(component)
             for tensor in component.inputs:
                 self._check_bound(component, tensor, known, fed)
-            known |= {f"{component.name}.{out.name}" for out in component.outputs}
+            if not (fed and self._is_embed(component)):  # then only the loop can run it
+                known |= {f"{component.name}.{out.name}" for out in component.outputs}
         for source in self.substitutes:
             if source not in known:
                 raise ProjectError(f"{source!r} has a substitute, and nothing makes it")
         self._check_tensors()
         if self.generation is not None:
-            known.add(f"{self.generation.decoder}.tokens")
+            known.add(self.generation.tokens)
         for output, source in self.outputs.items():
             if source not in known:
                 raise ProjectError(f"output {output!r} is wired to {source!r}, which nothing makes")
@@ -235,25 +178,13 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if spec.dtype not in DTYPES or any(isinstance(d, int) and d < 0 for d in spec.shape):
                 raise ProjectError("a tensor has an impossible dtype or shape", found=spec)
 
-    def _check_generation(self, generation: Generation) -> None:
-        known = {component.name: component for component in self.components}
-        if generation.decoder not in known:
-            raise ProjectError(f"the decoder {generation.decoder!r} is not a component")
-        decoder = known[generation.decoder]
-        takes, gives = ({t.name for t in side} for side in (decoder.inputs, decoder.outputs))
-        lost = set(generation.fed) - takes
-        lost |= {generation.logits_output, *generation.cache.values()} - gives
-        if lost:
-            raise ProjectError(f"the decoder {decoder.name!r} has no {', '.join(sorted(lost))}")
-        if generation.embed is not None and generation.embed not in known:
-            raise ProjectError(f"the embedding {generation.embed!r} is not a component")
-        sources = self.sources()
-        for source in generation.sources:
-            if source not in sources:
-                raise ProjectError(f"generation reads {source!r}, which nothing makes")
+    def _is_embed(self, component: ComponentSpec) -> bool:
+        return self.generation is not None and self.generation.embed == component.name
 
     def _fed_by_generation(self, component: ComponentSpec) -> set[str]:
         """Inputs that the generating loop provides: the tokens, the cache, their positions."""
+        if self._is_embed(component):
+            return {spec.name for spec in component.inputs if spec.name not in component.bindings}
         if self.generation is None or self.generation.decoder != component.name:
             return set()
         return set(self.generation.fed)

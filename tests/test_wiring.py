@@ -95,11 +95,38 @@ def test_a_contradiction_is_told(problem: str) -> None:
         ({"logits_output": "logits"}, "has no logits"),
         ({"cache": {"past": "future"}}, "has no future"),
         ({"cache": {"post": "present"}}, "has no post"),
+        ({"mask_input": "mask"}, "has no mask"),
+        ({"position_input": "position_ids"}, "has no position_ids"),
+        ({"cache_position_input": "places"}, "has no places"),
+        ({"prompt": "encoder.ids"}, r"reads 'encoder\.ids', which nothing makes"),
+        ({"encoder_ids": "ids"}, "reads 'ids', which nothing makes"),
+        ({"prompt_embeddings": "encoder.h"}, "nothing embeds the new tokens"),
+        ({"embed": "embed_tokens"}, "'embed_tokens' is not a component"),
+        ({"embed": "decoder"}, "'decoder' is not a component"),
+        ({"capacity": 16}, "needs a cache_position_input"),
+        ({"capacity": 16, "cache_position_input": "h"}, "no axis of the declared capacity"),
     ],
 )
 def test_a_decoder_has_what_generation_needs(fields: dict[str, Any], problem: str) -> None:
     with pytest.raises(ProjectError, match=problem):
         changed(GENERATING, generation=changed(GENERATION, **fields)).check()
+
+
+def test_an_embedding_may_be_for_the_new_tokens_alone() -> None:
+    """Its input needs no binding; then nothing but the loop can use what it makes."""
+    ids = TensorSpec("ids", "int64", ("batch", "length"))
+    embed = ComponentSpec("embed_tokens", "text", (ids,), (H,), {})
+    wiring = changed(
+        GENERATING,
+        components=(embed, *GENERATING.components),
+        generation=changed(GENERATION, embed="embed_tokens"),
+    )
+    wiring.check()
+    with pytest.raises(ProjectError, match="which nothing makes"):
+        changed(wiring, outputs={"h": "embed_tokens.h"}).check()
+    two = changed(embed, inputs=(ids, changed(ids, name="more")))
+    with pytest.raises(ProjectError, match="no function of the tokens"):
+        changed(wiring, components=(two, *GENERATING.components)).check()
 
 
 def test_it_survives_json() -> None:

@@ -1,0 +1,158 @@
+"""How a decoder generates: the loop around its graph, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mmedge.errors import ProjectError
+
+if TYPE_CHECKING:
+    from mmedge.wiring import ComponentSpec
+
+Source = str
+
+
+class LogitsRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a checkpoint's generation config does to the logits before a token is chosen.
+
+    The names, the meaning and the order of application are those of transformers'
+    `GenerationConfig` (5.23) and its logits processors.
+    """
+
+    repetition_penalty: float = 1.0
+    encoder_repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    bad_words_ids: tuple[tuple[int, ...], ...] = ()
+    min_length: int = 0
+    min_new_tokens: int = 0
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: tuple[int, ...] = ()
+    suppress_tokens: tuple[int, ...] = ()
+    begin_suppress_tokens: tuple[int, ...] = ()
+
+
+class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A decoder with a key-value cache, run token by token after every other component.
+
+    One graph for all: the first call has the whole prompt and an empty past.
+
+    token_input: the decoder's input for the new tokens: their ids, int64 [batch, length], or,
+        where there is an `embed`, their embeddings [batch, length, hidden].
+    cache: the decoder's input that takes the past -> its output that returns past + present.
+    start_token_ids: the tokens every sequence starts with where no `prompt` is given (they are
+        not part of the answer).
+    prompt: source of the ids that are continued, int64 [batch, length]; not part of the answer.
+    prompt_mask: source, int64 [batch, length]: 0 where the prompt is padded, on the left.
+    prompt_embeddings: source, [batch, length, hidden]: the prompt as the decoder takes it, with
+        images and sounds already in their places. Without it, the prompt goes through `embed`.
+    embed: the component that makes token ids into embeddings; one input, one output. It is a
+        component like any other, but that its input may be left unbound where nothing else
+        needs what it makes.
+    encoder_ids: source of the ids that an encoder has read, int64 [batch, length], for
+        `encoder_repetition_penalty`; without it, the prompt's.
+    mask_input: the decoder's input int64 [batch, past + length] that is 0 at padding.
+    position_input: the decoder's input int64 [batch, length], or [axes, batch, length].
+    prompt_positions: source of the prompt's positions, of that shape. Without it they count the
+        prompt's unmasked tokens from 0. A new token's position is, along every axis, one more
+        than the largest position before it.
+    capacity: None where the cache grows. Otherwise the past has room for that many tokens along
+        a fixed axis; a call writes its tokens' entries where `cache_position_input` says and
+        returns the whole, so that past and present may be one buffer: the graph must not read an
+        entry of the past that it has overwritten. `mask_input` is then int64 [batch, capacity],
+        0 at padding and where nothing has been written.
+    cache_position_input: the decoder's input int64 [length]: the places of the new tokens in the
+        cache, counted from 0.
+    rules: what is done to the logits before a token is chosen, greedily or not.
+    """
+
+    decoder: str
+    token_input: str
+    logits_output: str
+    cache: dict[str, str]
+    start_token_ids: tuple[int, ...]
+    end_token_ids: tuple[int, ...]
+    pad_token_id: int
+    max_new_tokens: int
+    prompt: Source | None = None
+    prompt_mask: Source | None = None
+    prompt_embeddings: Source | None = None
+    embed: str | None = None
+    mask_input: str | None = None
+    position_input: str | None = None
+    prompt_positions: Source | None = None
+    encoder_ids: Source | None = None
+    capacity: int | None = None
+    cache_position_input: str | None = None
+    rules: LogitsRules = LogitsRules()
+
+    @property
+    def fed(self) -> frozenset[str]:
+        """The decoder's inputs that the generating loop provides: they have no binding."""
+        places = (self.mask_input, self.position_input, self.cache_position_input)
+        named = (self.token_input, *self.cache, *places)
+        return frozenset(name for name in named if name is not None)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What the generating loop itself reads, besides the decoder's bindings."""
+        prompt = (self.prompt, self.prompt_mask, self.prompt_embeddings, self.prompt_positions)
+        read = (*prompt, self.encoder_ids)
+        return tuple(source for source in read if source is not None)
+
+    @property
+    def tokens(self) -> Source:
+        """The source that generation makes: int64 [batch, new tokens]."""
+        return f"{self.decoder}.tokens"
+
+
+def check_generation(
+    generation: Generation, components: Iterable[ComponentSpec], sources: Collection[Source]
+) -> None:
+    """Raise ProjectError unless the components have what `generation` names.
+
+    sources: all that the wiring makes.
+    """
+    known = {component.name: component for component in components}
+    if generation.decoder not in known:
+        raise ProjectError(f"the decoder {generation.decoder!r} is not a component")
+    decoder = known[generation.decoder]
+    takes, gives = ({t.name for t in side} for side in (decoder.inputs, decoder.outputs))
+    lost = set(generation.fed) - takes
+    lost |= {generation.logits_output, *generation.cache.values()} - gives
+    if lost:
+        raise ProjectError(f"the decoder {decoder.name!r} has no {', '.join(sorted(lost))}")
+    if generation.embed is not None:
+        _check_embed(generation, known.get(generation.embed))
+    elif generation.prompt_embeddings is not None:
+        raise ProjectError("the prompt has embeddings, and nothing embeds the new tokens")
+    if generation.capacity is not None:
+        _check_capacity(generation, decoder)
+    for source in generation.sources:
+        if source not in sources:
+            raise ProjectError(f"generation reads {source!r}, which nothing makes")
+
+
+def _check_embed(generation: Generation, embed: ComponentSpec | None) -> None:
+    if embed is None or embed.name == generation.decoder:
+        raise ProjectError(f"the embedding {generation.embed!r} is not a component")
+    if (len(embed.inputs), len(embed.outputs)) != (1, 1):
+        raise ProjectError(
+            f"the embedding {embed.name!r} is no function of the tokens",
+            found=f"{len(embed.inputs)} inputs, {len(embed.outputs)} outputs",
+            expected="one of each",
+        )
+
+
+def _check_capacity(generation: Generation, decoder: ComponentSpec) -> None:
+    if generation.cache_position_input is None:
+        raise ProjectError("a cache of fixed capacity needs a cache_position_input")
+    for spec in decoder.inputs:
+        if spec.name in generation.cache and generation.capacity not in spec.shape:
+            raise ProjectError(
+                f"the cache {spec.name!r} has no axis of the declared capacity",
+                found=spec,
+                expected=generation.capacity,
+            )
