@@ -1,0 +1,75 @@
+"""The zoo is worth testing with: its models load, repeat themselves, and heed every input."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import zoo
+
+Checkpoint = Callable[[str], Path]
+
+# Well above rounding of single precision, and well below what any of the models shows.
+MEASURABLE = 1e-3
+# Different ids among the last that were written.
+VARIED = 4
+LARGEST_CHECKPOINT_BYTES = 2**20
+
+each = pytest.mark.parametrize("name", sorted(zoo.BUILDERS))
+
+
+def differ(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    """Whether any output has another shape, or moved measurably."""
+    return any(
+        value.shape != right[name].shape
+        or (value.double() - right[name].double()).abs().max() > MEASURABLE
+        for name, value in left.items()
+    )
+
+
+@each
+def test_its_model_loads_is_tiny_and_repeats_itself(name: str, checkpoint: Checkpoint) -> None:
+    directory = checkpoint(name)
+    model = zoo.load(directory)
+    for feeds in zoo.inputs(name, directory):
+        first, second = (zoo.reference(model, feeds) for _ in range(2))
+        assert first
+        # Not bit for bit: upstream's ViLT reads its patches in a random order.
+        assert not differ(first, second)
+        assert all(value.isfinite().all() for value in first.values())
+    assert (directory / "model.safetensors").stat().st_size < LARGEST_CHECKPOINT_BYTES
+
+
+@each
+def test_its_outputs_change_with_every_input(name: str, checkpoint: Checkpoint) -> None:
+    directory = checkpoint(name)
+    model = zoo.load(directory)
+    sample, other = zoo.samples()
+    before = zoo.reference(model, zoo.inputs(name, directory, [sample])[0])
+    for field in zoo.SPECIMENS[name].feeds:
+        changed = dataclasses.replace(sample, **{field: getattr(other, field)})
+        after = zoo.reference(model, zoo.inputs(name, directory, [changed])[0])
+        assert differ(before, after), field
+
+
+@each
+def test_it_takes_a_batch(name: str, checkpoint: Checkpoint) -> None:
+    directory = checkpoint(name)
+    feeds = zoo.batch(name, directory)
+    assert zoo.reference(zoo.load(directory), feeds)
+
+
+@each
+def test_what_it_generates_varies(name: str, checkpoint: Checkpoint) -> None:
+    directory = checkpoint(name)
+    model = zoo.load(directory)
+    if not model.can_generate():
+        assert not zoo.generates(directory)
+        return
+    assert zoo.generates(directory)
+    for feeds in zoo.inputs(name, directory):
+        tokens = zoo.reference(model, feeds)["tokens"][0]
+        assert len(set(tokens[-zoo.NEW_TOKENS :].tolist())) >= VARIED, tokens
