@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ class LogitsRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """What a checkpoint's generation config does to the logits before a token is chosen.
 
     The names, the meaning and the order of application are those of transformers'
-    `GenerationConfig` (5.23) and its logits processors.
+    `GenerationConfig` (5.23) and its logits processors; ValueError for what they would refuse.
     """
 
     repetition_penalty: float = 1.0
@@ -32,6 +33,20 @@ class LogitsRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     forced_eos_token_id: tuple[int, ...] = ()
     suppress_tokens: tuple[int, ...] = ()
     begin_suppress_tokens: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what can have no meaning."""
+        for name in ("repetition_penalty", "encoder_repetition_penalty"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)} is no positive number")
+        for name in ("no_repeat_ngram_size", "min_length", "min_new_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)} is negative")
+        if not all(self.bad_words_ids):
+            raise ValueError("bad_words_ids has a word of no tokens")
+        words = (*self.bad_words_ids, self.forced_eos_token_id, (self.forced_bos_token_id or 0,))
+        if any(token < 0 for word in words for token in word):
+            raise ValueError("a token that is banned or forced is negative")
 
 
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
