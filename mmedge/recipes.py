@@ -7,7 +7,8 @@ mmedge.toml says in `[recipe] name`, the object is a `Recipe` instance.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -16,14 +17,34 @@ from mmedge.errors import ProjectError
 from mmedge.project import Project
 from mmedge.strict import nearest
 from mmedge.tensors import TensorSpec
-from mmedge.wiring import Generation, Source
+from mmedge.wiring import Generation, Source, resize_axis
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     import torch
+
+    from mmedge.tensors import Array
 
 GROUP = "mmedge.recipes"
 COMPONENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
+Resize: TypeAlias = "Callable[[Mapping[str, Array], str, int], dict[str, Array]]"
+
+
+@dataclass(frozen=True)
+class ExportAid:
+    """What the library that a model is written with needs while it is exported.
+
+    substituted: while active, code that cannot be traced is replaced by exact substitutes.
+    translations: torch operator -> onnxscript function, over the exporter's own.
+    repair: called with the exported program before it is translated.
+    finish: called with the ONNX model as the exporter made it.
+    """
+
+    substituted: Callable[[], AbstractContextManager[None]] = nullcontext
+    translations: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
+    repair: Callable[[torch.export.ExportedProgram], None] = lambda program: None
+    finish: Callable[[ir.Model], None] = lambda model: None
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,9 @@ class Split:
         mid-sequence: contiguous, no size 0 or 1, no two dynamic axes of the same size.
     outputs: of a generating model, {"tokens": "<decoder>.tokens"}, which the loop makes: int64
         [batch, length], without the start tokens, with the end token, padded after it.
+    resize: inputs, axis and size -> inputs with that size, where inputs depend on each other (a
+        text holds a token for every patch of its image). Without it, entries are repeated.
+    aid: what exporting the components needs.
     """
 
     components: tuple[ComponentModule, ...]
@@ -76,6 +100,16 @@ class Split:
     generation: Generation | None = None
     decoder_inputs: tuple[TensorSpec, ...] = ()
     decoder_examples: dict[str, torch.Tensor] = field(default_factory=dict)
+    resize: Resize | None = None
+    aid: ExportAid = ExportAid()
+
+    def resized(
+        self, inputs: Mapping[str, Array], specs: Iterable[TensorSpec], *, axis: str, size: int
+    ) -> dict[str, Array]:
+        """The inputs with `size` entries along the named axis."""
+        if self.resize is not None:
+            return self.resize(inputs, axis, size)
+        return resize_axis(inputs, specs, axis=axis, size=size)
 
     def run(self, inputs: Tensors) -> dict[Source, torch.Tensor]:
         """Every source's value, by running the components eagerly (not a generating decoder)."""

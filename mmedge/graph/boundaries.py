@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mmedge.errors import ProjectError
 from mmedge.recipes import Split, Tensors
 from mmedge.tensors import Array, Axis, Dim, TensorSpec
-from mmedge.wiring import ModelInput, axis_size, other_sizes, resize_axis
+from mmedge.wiring import ModelInput, axis_size, other_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ def infer_boundaries(
     runs = [(sizes, _shapes(base))]
     for axis, limits in axes.items():
         for size in other_sizes(sizes[axis], limits):
-            resized = resize_axis(arrays, specs, axis=axis, size=size)
+            resized = split.resized(arrays, specs, axis=axis, size=size)
             shapes = _run_resized(split, _tensors(resized), axis, size)
             runs.append(({**sizes, axis: size}, shapes))
     histories = {axis: tuple(now[axis] for now, _ in runs) for axis in axes}

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 from mmedge.errors import ExportError
 from mmedge.graph.provenance import MODULE_PATH, all_nodes, stamp_module_paths
 from mmedge.graph.recurrent import recurrent_shapes, translations
-from mmedge.recipes import ComponentModule
+from mmedge.recipes import ComponentModule, ExportAid
 from mmedge.tensors import Axis, TensorSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
+
+NO_AID = ExportAid()
 
 
 def export_component(
@@ -34,6 +36,7 @@ def export_component(
     axes: dict[str, Axis],
     opset: int,
     project_directory: Path,
+    aid: ExportAid = NO_AID,
 ) -> ir.Model:
     """The component as an ONNX model with named inputs, outputs and dynamic axes.
 
@@ -42,12 +45,15 @@ def export_component(
     """
     import torch
 
-    dims: dict[str, Any] = {}
+    names = [name for spec in specs for name in spec.dynamic_axes.values()]
+    # An axis that nothing else has follows from the others (past + new): torch finds out how.
+    alone = [name for name in names if names.count(name) == 1 and name not in axes]
+    dims: dict[str, Any] = dict.fromkeys(alone, torch.export.Dim.DYNAMIC)
     shapes = tuple(_dynamic_shape(spec, axes, dims) for spec in specs)
     if _is_variadic(component.module):
         shapes = (shapes,)  # type: ignore[assignment]
     try:
-        with _quiet(), recurrent_shapes():
+        with _quiet(), recurrent_shapes(), aid.substituted():
             program = torch.export.export(
                 component.module,
                 tuple(examples),
@@ -55,6 +61,7 @@ def export_component(
                 strict=False,
                 prefer_deferred_runtime_asserts_over_guards=True,
             )
+            aid.repair(program)
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -62,7 +69,7 @@ def export_component(
                 input_names=[spec.name for spec in specs],
                 output_names=list(component.outputs),
                 dynamic_shapes=shapes,
-                custom_translation_table=translations(),
+                custom_translation_table={**translations(), **aid.translations},
                 verbose=False,
             )
     except Exception as error:
@@ -70,6 +77,7 @@ def export_component(
     if exported is None:
         raise ExportError(f"component {component.name!r} gave no ONNX program")
     model: ir.Model = exported.model
+    aid.finish(model)
     _restore_names(model, specs, component.outputs)
     model.graph.name = component.name
     stamp_module_paths(model, prefix=component.prefix)

@@ -1,4 +1,4 @@
-"""ONNX files: whole in one file, or weights beside it where protobuf's 2 GB limit is near."""
+"""ONNX files: whole in one file, or with heavy weights beside it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from mmedge.tensors import TensorSpec
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-# protobuf refuses messages above 2 GiB; the graph itself needs room beside its weights.
-INLINE_LIMIT_BYTES = 1_800_000_000
+# A message is in memory three times while protobuf writes it, and never mapped when it is read;
+# a file beside it is written tensor by tensor and mapped by us and by ONNX Runtime.
+INLINE_LIMIT_BYTES = 64 << 20
 # Shapes, axes and scalars stay in the graph, where shape inference and the ONNX checker see them.
 SMALL_BYTES = 1024
 

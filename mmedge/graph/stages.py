@@ -53,6 +53,7 @@ class Export:
                 axes=project.axes(),
                 opset=workspace.opset,
                 project_directory=project.directory,
+                aid=split.aid,
             )
             path = directory / f"{component.name}.onnx"
             save_graph(model, path)

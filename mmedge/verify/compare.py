@@ -13,7 +13,7 @@ from mmedge.recipes import ComponentModule, Split
 from mmedge.stage import Samples
 from mmedge.tensors import Array, Axis
 from mmedge.verify.metrics import Difference, DifferenceAccumulator
-from mmedge.wiring import Wiring, axis_size, other_sizes, resize_axis
+from mmedge.wiring import Wiring, axis_size, other_sizes
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +129,7 @@ def compare_components(
 ) -> dict[str, dict[str, Difference]]:
     """Each engine against its torch module on the same inputs, at several sizes of every axis."""
     found: dict[str, dict[str, DifferenceAccumulator]] = {}
-    for inputs in probes(opened.wiring, samples):
+    for inputs in probes(split, opened.wiring, samples):
         values = split.run(to_torch(inputs))
         for component in opened.wiring.components:
             module = next(c for c in split.components if c.name == component.name)
@@ -148,7 +148,7 @@ def compare_components(
     }
 
 
-def probes(wiring: Wiring, samples: Samples) -> Iterator[dict[str, Array]]:
+def probes(split: Split, wiring: Wiring, samples: Samples) -> Iterator[dict[str, Array]]:
     """Inputs at several batch sizes, and with every other dynamic axis at other sizes.
 
     An engine may have the size it was exported with built in; then one of these finds it out.
@@ -165,7 +165,7 @@ def probes(wiring: Wiring, samples: Samples) -> Iterator[dict[str, Array]]:
     for axis, limits in wiring.axes.items():
         if axis != first:
             for other in other_sizes(axis_size(inputs, specs, axis), limits):
-                yield resize_axis(inputs, specs, axis=axis, size=other)
+                yield split.resized(inputs, specs, axis=axis, size=other)
 
 
 def compare_decoder(

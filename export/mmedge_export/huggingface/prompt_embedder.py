@@ -1,0 +1,151 @@
+"""The text with images and sounds in their places: the model's forward up to its decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmedge.errors import ProjectError
+from mmedge.optional import require
+from mmedge_export.huggingface.feature_encoder import as_upstream, flattened
+from mmedge_export.huggingface.without_checks import without_checks
+from mmedge_export.replaced_forward import replaced_forward
+
+
+@dataclass(frozen=True)
+class DecoderCall:
+    """How the model's forward calls its decoder with a prompt.
+
+    path: the decoder, as a dotted path.
+    arguments: the keyword arguments that are tensors.
+    """
+
+    path: str
+    arguments: dict[str, Tensor]
+
+
+def decoder_call(
+    model: nn.Module, inputs: Mapping[str, Any], features: Mapping[str, Any]
+) -> DecoderCall | None:
+    """The first call of a submodule with embeddings, in `model(**inputs)`; None if none is.
+
+    features: method -> what it returned. It is not called again: encoders take embeddings too.
+    """
+    found: list[DecoderCall] = []
+    with ExitStack() as stack:
+        for method, result in features.items():
+            stack.enter_context(_answering(model, method, result))
+        for path, module in model.named_modules():
+            if path:
+                stack.enter_context(_watched(module, path, found))
+        with torch.no_grad():
+            model(**inputs)
+    return found[0] if found else None
+
+
+@contextmanager
+def _watched(module: nn.Module, path: str, into: list[DecoderCall]) -> Iterator[None]:
+    def note(_module: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
+        if isinstance(kwargs.get("inputs_embeds"), Tensor) and not into:
+            tensors = {k: v.clone() for k, v in kwargs.items() if isinstance(v, Tensor)}
+            into.append(DecoderCall(path, tensors))
+
+    handle = module.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class PromptEmbedder(nn.Module):
+    """Prompt ids, their embeddings and all features to what the decoder is called with.
+
+    Called with the model's inputs named `arguments`, then the embedded ids [batch, length,
+    hidden], then the features of each of `methods`. Returns the decoder's arguments `results`.
+    Whatever the model does in between is the model's own code.
+
+    features: method -> what upstream's own returned, for its container's type.
+    dummies: method -> the argument of forward that makes it call the method; it is not looked at.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        decoder: str,
+        *,
+        arguments: tuple[str, ...],
+        results: tuple[str, ...],
+        features: Mapping[str, Any],
+        dummies: Mapping[str, str],
+        flat: frozenset[str],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.decoder = decoder
+        self.arguments = arguments
+        self.results = results
+        self.features = dict(features)
+        self.dummies = dict(dummies)
+        self.flat = flat
+        self.training = False
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Tensors as the class says."""
+        count = len(self.arguments)
+        given = flattened(dict(zip(self.arguments, tensors[:count], strict=True)), self.flat)
+        embedded, *features = tensors[count:]
+        reached: dict[str, Any] = {}
+        with ExitStack() as stack:
+            # Sizes are probed one at a time: a text need not fit the number of images then.
+            stack.enter_context(without_checks())
+            stack.enter_context(_answering_embedding(self.model, embedded))
+            for (method, like), value in zip(self.features.items(), features, strict=True):
+                answer = as_upstream(value, like)
+                stack.enter_context(_answering(self.model, method, answer))
+                given[self.dummies[method]] = value
+            module = self.model.get_submodule(self.decoder)
+            stack.enter_context(replaced_forward(module, _stop(reached)))
+            self.model(**given)
+        missing = [name for name in self.results if not isinstance(reached.get(name), Tensor)]
+        if missing:
+            raise ProjectError(
+                f"{type(self.model).__name__} does not call its decoder with {missing[0]!r}"
+            )
+        return tuple(reached[name] for name in self.results)
+
+
+def _stop(reached: dict[str, Any]) -> Callable[..., Any]:
+    """A decoder that notes how it was called and returns at once, so that forward ends."""
+    outputs = require("transformers.modeling_outputs")
+
+    def answer(*_args: Any, **kwargs: Any) -> Any:
+        reached.update(kwargs)
+        return outputs.BaseModelOutputWithPast(last_hidden_state=kwargs["inputs_embeds"])
+
+    return answer
+
+
+@contextmanager
+def _answering_embedding(model: nn.Module, embedded: Tensor) -> Iterator[None]:
+    """The model's token embedding answers with `embedded`."""
+    embedding = model.get_input_embeddings()  # type: ignore[operator]
+    with replaced_forward(embedding, lambda *_args, **_kwargs: embedded):
+        yield
+
+
+@contextmanager
+def _answering(model: nn.Module, method: str, answer: Any) -> Iterator[None]:
+    """Every module's `method` answers with `answer`."""
+    owners = [module for module in model.modules() if hasattr(type(module), method)]
+    for owner in owners:
+        owner.__dict__[method] = lambda *_args, **_kwargs: answer
+    try:
+        yield
+    finally:
+        for owner in owners:
+            del owner.__dict__[method]
