@@ -126,7 +126,10 @@ class StageCache:
         directory = self.directory / key
         try:
             kept = msgspec.json.decode((directory / ARTIFACT).read_bytes(), type=_Kept)
-            whole = all((directory / n).stat().st_size == size for n, size in kept.sizes.items())
+            finished = (directory / ARTIFACT).stat().st_mtime_ns
+            facts = [((directory / name).stat(), size) for name, size in kept.sizes.items()]
+            # A bundle may share large files with the cache: what was written to later is spoilt.
+            whole = all(s.st_size == size and s.st_mtime_ns <= finished for s, size in facts)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
         there = whole and all(path.exists() for path in kept.artifact.files())

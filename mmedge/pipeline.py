@@ -26,6 +26,7 @@ from mmedge.config import CompileConfig, merge
 from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError
 from mmedge.graph.stages import Export, Rewrite, make_split
+from mmedge.mapped_files import release_clean_pages
 from mmedge.optional import require
 from mmedge.profiling.memory import peak_rss_bytes
 from mmedge.profiling.stages import Measure
@@ -123,6 +124,7 @@ def run_stages(
             store.forget(key)
         # A cached artifact names the settings of the compile that made it, not of this one.
         artifact = replace(artifact, provenance=provenance)
+        release_clean_pages()
         seconds = time.perf_counter() - start
         entry = {"stage": stage.name, "seconds": seconds, "cached": cached is not None}
         timeline.append(entry | {"peak_rss_bytes": peak_rss_bytes()})

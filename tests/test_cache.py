@@ -249,6 +249,17 @@ def test_a_damaged_entry_is_made_again(plain: Path, tmp_path: Path) -> None:
     assert all(store.load(keys[stage]) for stage in NAMES)
 
 
+def test_a_file_that_was_written_to_afterwards_is_made_again(
+    plain: Path, tmp_path: Path, first_to_run: Callable[..., str | None]
+) -> None:
+    cache = copied(plain / "cache", tmp_path / "cache")
+    assert first_to_run(cache=cache) is None
+    golden = next(cache.glob("*/golden.npz"))
+    with golden.open("r+b") as stream:  # the size stays
+        stream.write(b"spoilt")
+    assert first_to_run(cache=cache) == "verify"
+
+
 def test_a_killed_compile_goes_on_where_it_was(tmp_path: Path, write_project: WriteProject) -> None:
     project, output = write_project(tmp_path / "project", "tiny"), tmp_path / "out.mmedge"
     store = StageCache(tmp_path / "cache")

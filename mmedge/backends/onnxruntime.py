@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from mmedge.artifact import EngineFile
 from mmedge.backends.base import Engine
 from mmedge.errors import BuildError
 from mmedge.optional import require
+from mmedge.placing import place
 from mmedge.runtime.runner import open_engine
 from mmedge.targets import Target
 from mmedge.tensors import TensorSpec
@@ -16,7 +16,7 @@ from mmedge.wiring import ComponentSpec
 
 
 class OnnxRuntimeBackend:
-    """Copies the graph, and proves that ONNX Runtime loads it with the target's provider."""
+    """Takes the graph, and proves that ONNX Runtime loads it with the target's provider."""
 
     kind = "onnxruntime"
 
@@ -34,7 +34,7 @@ class OnnxRuntimeBackend:
         path = directory / graph.name
         files = [graph, *(f for f in [graph.with_suffix(".data")] if f.is_file())]
         for source in files:
-            shutil.copyfile(source, directory / source.name)
+            place(source, directory / source.name)
         # Without providers of its own a target would be served by the CPU, silently.
         options = {"providers": ",".join(target.providers)} if target.providers else {}
         if engines > 1:

@@ -13,6 +13,7 @@ import msgspec
 
 from mmedge.artifact import Artifact, EngineFile
 from mmedge.errors import BundleError, ProjectError
+from mmedge.placing import place
 from mmedge.project import PROJECT_FILE, Project
 from mmedge.runtime.manifest import MANIFEST, SCHEMA, Engine, Golden, Manifest, is_bundle, sealed
 from mmedge.runtime.preprocess import preprocess_files
@@ -54,9 +55,10 @@ def pack(
 def _copy_engine(engine: EngineFile, directory: Path) -> Engine:
     """The engine's file and its external weights, which the file refers to by name."""
     source = Path(engine.path)
-    for path in (source, source.with_suffix(".data")):
-        if path == source or path.is_file():
-            _copy(path, directory / "engines" / path.name)
+    _copy(source, directory / "engines" / source.name)
+    weights = source.with_suffix(".data")
+    if weights.is_file():
+        place(weights, directory / "engines" / weights.name)
     file = f"engines/{source.name}"
     return Engine(engine.kind, file, engine.precision, engine.built_with, engine.options)
 
