@@ -118,6 +118,12 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         return tuple(source for source in read if source is not None)
 
     @property
+    def required(self) -> list[Source]:
+        """Those of `sources` without which there is no beginning."""
+        begin = self.prompt or self.prompt_embeddings
+        return [] if begin is None or self.start_token_ids else [begin]
+
+    @property
     def tokens(self) -> Source:
         """The source that generation makes: int64 [batch, new tokens]."""
         return f"{self.decoder}.tokens"
@@ -139,6 +145,9 @@ def check_generation(
     lost |= {generation.logits_output, *generation.cache.values()} - gives
     if lost:
         raise ProjectError(f"the decoder {decoder.name!r} has no {', '.join(sorted(lost))}")
+    begin = (generation.prompt, generation.prompt_embeddings, *generation.start_token_ids)
+    if all(part is None for part in begin):
+        raise ProjectError("generation has no start token and no prompt: nothing to begin with")
     if generation.embed is not None:
         _check_embed(generation, known.get(generation.embed))
     elif generation.prompt_embeddings is not None:

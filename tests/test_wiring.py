@@ -95,6 +95,7 @@ def test_a_contradiction_is_told(problem: str) -> None:
         ({"logits_output": "logits"}, "has no logits"),
         ({"cache": {"past": "future"}}, "has no future"),
         ({"cache": {"post": "present"}}, "has no post"),
+        ({"start_token_ids": ()}, "nothing to begin with"),
         ({"mask_input": "mask"}, "has no mask"),
         ({"position_input": "position_ids"}, "has no position_ids"),
         ({"cache_position_input": "places"}, "has no places"),

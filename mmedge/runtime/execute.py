@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 from mmedge.errors import BundleError, InputError
 from mmedge.runtime.fit import check_feeds, check_fits
-from mmedge.runtime.generate import OnToken, generate_greedy
+from mmedge.runtime.generate import generate
 from mmedge.runtime.inputs import check_inputs, check_present, indicator_value, substitute_value
+from mmedge.runtime.kv_cache import Bind
+from mmedge.runtime.next_token import GenerateOptions
+from mmedge.runtime.prompt import read_prompt
 from mmedge.runtime.source_graph import SourceGraph
 from mmedge.tensors import Array, TensorSpec
 from mmedge.wiring import ComponentSpec, Generation, Source, Wiring
 
 RunComponent = Callable[[str, dict[str, Array]], dict[str, Array]]
+GREEDY = GenerateOptions()
 
 
 def execute(
@@ -26,8 +30,8 @@ def execute(
     *,
     substitutes: Mapping[Source, Array] = {},
     known: Mapping[Source, Array] = {},
-    max_new_tokens: int | None = None,
-    on_token: OnToken | None = None,
+    bind: Bind | None = None,
+    options: GenerateOptions = GREEDY,
 ) -> dict[str, Array]:
     """The model's outputs by name; `evaluate` explains the arguments.
 
@@ -41,8 +45,8 @@ def execute(
         wiring.outputs.values(),
         substitutes=substitutes,
         known=known,
-        max_new_tokens=max_new_tokens,
-        on_token=on_token,
+        bind=bind,
+        options=options,
     )
     for output, source in wiring.outputs.items():
         if source not in values:
@@ -58,8 +62,8 @@ def evaluate(
     *,
     substitutes: Mapping[Source, Array] = {},
     known: Mapping[Source, Array] = {},
-    max_new_tokens: int | None = None,
-    on_token: OnToken | None = None,
+    bind: Bind | None = None,
+    options: GenerateOptions = GREEDY,
 ) -> dict[Source, Array]:
     """The values of `sources`; one that takes an absent optional input is left out.
 
@@ -71,7 +75,7 @@ def evaluate(
     substitutes: the learned values of the substitutes that have a file, for one example.
     known: component outputs from an earlier call, which are not computed again; the inputs
         that only they need may be left out.
-    max_new_tokens, on_token: see generate_greedy.
+    bind, options: see mmedge.runtime.generate.
 
     Raises InputError for inputs that do not fit, BundleError where a component does not return
     what it declares or what the next one takes, naming both.
@@ -81,12 +85,12 @@ def evaluate(
     needed = graph.needed(wanted, known)
     sizes = check_inputs(wiring, inputs)
     check_present(wiring, inputs, needed)
-    step = _Execution(graph, run, {**inputs, **known}, sizes, substitutes)
+    step = _Execution(graph, run, {**inputs, **known}, sizes, substitutes, bind, options)
     step.record_sizes(known)
     step.fill_indicators(needed, known)
     for component in graph.components(needed - known.keys()):
         if component.name == graph.decoder:
-            step.generate(component, max_new_tokens, on_token)
+            step.generate(component)
         else:
             step.run_component(component)
     return {source: step.values[source] for source in wanted if source in step.values}
@@ -101,6 +105,8 @@ class _Execution:
     values: dict[Source, Array]
     sizes: dict[str, int]
     learned: Mapping[Source, Array]
+    bind: Bind | None
+    options: GenerateOptions
 
     def record_sizes(self, known: Mapping[Source, Array]) -> None:
         specs = self.graph.wiring.sources()
@@ -128,6 +134,43 @@ class _Execution:
         feeds = self._feeds(component, component.inputs)
         if feeds is None:
             return
+        for name, value in self._outputs(component, feeds).items():
+            self.values.setdefault(f"{component.name}.{name}", value)
+
+    def generate(self, decoder: ComponentSpec) -> None:
+        generation = self.graph.wiring.generation
+        assert generation is not None  # otherwise no component is the decoder
+        bound = [spec for spec in decoder.inputs if spec.name not in generation.fed]
+        feeds = self._feeds(decoder, bound)
+        if feeds is None:
+            return
+        sizes = {**self.sizes, **check_feeds(decoder, feeds)}
+        prompt = read_prompt(generation, self._value, _batch(decoder, generation, sizes))
+        if prompt is None:
+            return
+        self.values[generation.tokens] = generate(
+            generation,
+            decoder,
+            lambda step: self.run(decoder.name, step),
+            prompt,
+            feeds=feeds,
+            embed=self._embed(generation.embed),
+            bind=self.bind,
+            axes=self.graph.wiring.axes,
+            options=self.options,
+        )
+
+    def _embed(self, name: str | None) -> Callable[[Array], Array] | None:
+        if name is None:
+            return None
+        component = self.graph.wiring.component(name)
+        (taken,), (given,) = component.inputs, component.outputs
+        return lambda ids: self._outputs(component, {taken.name: ids.astype(taken.dtype)})[
+            given.name
+        ]
+
+    def _outputs(self, component: ComponentSpec, feeds: dict[str, Array]) -> dict[str, Array]:
+        """What the component makes of `feeds`; BundleError where it is not what it declares."""
         sizes = check_feeds(component, feeds)
         outputs = self.run(component.name, feeds)
         for spec in component.outputs:
@@ -135,45 +178,29 @@ class _Execution:
             if spec.name not in outputs:
                 raise BundleError(f"{what} was not returned", found=", ".join(sorted(outputs)))
             check_fits(spec, outputs[spec.name], sizes, what)
-            self.values.setdefault(f"{component.name}.{spec.name}", outputs[spec.name])
-
-    def generate(
-        self, decoder: ComponentSpec, max_new_tokens: int | None, on_token: OnToken | None
-    ) -> None:
-        generation = self.graph.wiring.generation
-        assert generation is not None  # otherwise no component is the decoder
-        own = {generation.token_input, *generation.cache}
-        feeds = self._feeds(decoder, [spec for spec in decoder.inputs if spec.name not in own])
-        if feeds is None:
-            return
-        sizes = {**self.sizes, **check_feeds(decoder, feeds)}
-        self.values[f"{decoder.name}.tokens"] = generate_greedy(
-            generation,
-            decoder,
-            lambda step: self.run(decoder.name, step),
-            feeds,
-            _batch(decoder, generation, sizes),
-            max_new_tokens=max_new_tokens,
-            on_token=on_token,
-        )
+        return {spec.name: outputs[spec.name] for spec in component.outputs}
 
     def _feeds(
         self, component: ComponentSpec, specs: Iterable[TensorSpec]
     ) -> dict[str, Array] | None:
         """What the component is bound to, or None where a source is absent for good."""
         feeds = {}
-        wiring = self.graph.wiring
         for spec in specs:
-            source = component.bindings[spec.name]
-            if source in self.values:
-                feeds[spec.name] = self.values[source]
-            elif source in wiring.substitutes:
-                feeds[spec.name] = substitute_value(
-                    source, wiring.substitutes[source], self.learned, wiring.axes, self.sizes
-                )
-            else:
+            value = self._value(component.bindings[spec.name])
+            if value is None:
                 return None
+            feeds[spec.name] = value
         return feeds
+
+    def _value(self, source: Source | None) -> Array | None:
+        """The source's value, or its substitute, or None."""
+        wiring = self.graph.wiring
+        if source is None or source in self.values:
+            return None if source is None else self.values[source]
+        if source not in wiring.substitutes:
+            return None
+        substitute = wiring.substitutes[source]
+        return substitute_value(source, substitute, self.learned, wiring.axes, self.sizes)
 
 
 def _batch(decoder: ComponentSpec, generation: Generation, sizes: Mapping[str, int]) -> int:

@@ -17,7 +17,7 @@ def check_feeds(component: ComponentSpec, feeds: Mapping[str, Array]) -> dict[st
     sizes: dict[str, int] = {}
     for spec in component.inputs:
         if spec.name in feeds:
-            source = component.bindings[spec.name]
+            source = component.bindings.get(spec.name, "the new tokens")
             what = f"{source!r} for input {spec.name!r} of component {component.name!r}"
             check_fits(spec, feeds[spec.name], sizes, what)
     return sizes

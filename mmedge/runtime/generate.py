@@ -1,4 +1,4 @@
-"""Greedy decoding with a key-value cache, one token of every sequence at a time."""
+"""Decoding with a key-value cache, one token of every sequence at a time."""
 
 from __future__ import annotations
 
@@ -6,104 +6,121 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mmedge.errors import BundleError, InputError, MmedgeError
-from mmedge.tensors import Array, TensorSpec
-from mmedge.wiring import ComponentSpec, Generation
+from mmedge.errors import InputError
+from mmedge.generation import Generation
+from mmedge.runtime.kv_cache import Bind, RunDecoder, cached_step, room
+from mmedge.runtime.logits_rules import SoFar
+from mmedge.runtime.next_token import GenerateOptions, NextToken
+from mmedge.runtime.places import Places
+from mmedge.runtime.prompt import Prompt
+from mmedge.tensors import Array, Axis
+from mmedge.wiring import ComponentSpec
 
-OnToken = Callable[[Array], None]
-RunDecoder = Callable[[dict[str, Array]], dict[str, Array]]
+# int64 [batch, length] -> [batch, length, hidden].
+Embed = Callable[[Array], Array]
 
 
-def generate_greedy(
+def generate(
     generation: Generation,
     decoder: ComponentSpec,
     run_decoder: RunDecoder,
-    fixed_feeds: Mapping[str, Array],
-    batch: int,
+    prompt: Prompt,
     *,
-    max_new_tokens: int | None = None,
-    on_token: OnToken | None = None,
+    feeds: Mapping[str, Array] = {},
+    embed: Embed | None = None,
+    bind: Bind | None = None,
+    axes: Mapping[str, Axis] = {},
+    options: GenerateOptions = GenerateOptions(),  # noqa: B008  (it is frozen)
 ) -> Array:
-    """The most likely next token, again and again: int64 [batch, new tokens].
+    """The next token, again and again: int64 [batch, new tokens].
 
-    The answer has no start tokens; it has the end token, and padding after it. On equal logits
-    the lowest token id wins, as with torch.argmax on a CPU. It stops when every sequence has
-    ended, or after `max_new_tokens` (by default, and at most, what the model declares).
+    The answer has no prompt and no start tokens; it has the end token, and padding after it. It
+    stops when every sequence has ended, after `options.max_new_tokens`, or, where that is left
+    to the model, when the cache is full.
 
-    fixed_feeds: the decoder's inputs besides the tokens and the cache, the same at every step.
-    on_token: called with the tokens of each step, int64 [batch].
-    Raises InputError for an impossible `max_new_tokens`, BundleError where the decoder's cache
-    is not one, MmedgeError where the logits are not finite.
+    feeds: the decoder's inputs besides `generation.fed`, the same at every step.
+    embed: what `generation.embed` does; None where the decoder takes ids.
+    bind: lets a cache of fixed capacity stay in place; without it the engine's copy is passed on.
+    axes: the sizes that named axes may have.
+    Raises InputError for an impossible `max_new_tokens` and a prompt that leaves no room,
+    BundleError where the decoder's cache is not one, MmedgeError where the logits are not finite.
     """
-    limit = _limit(generation, max_new_tokens)
-    specs = {spec.name: spec for spec in decoder.inputs}
-    token_spec = specs[generation.token_input]
-    if not generation.start_token_ids:
-        raise BundleError(f"decoder {decoder.name!r} has no start token")
-    start = np.array(generation.start_token_ids, dtype=token_spec.dtype)
-    tokens = np.tile(start, (batch, 1))
-    past = {name: _empty_cache(specs[name], token_spec, batch) for name in generation.cache}
-    ended = np.zeros(batch, dtype=bool)
-    answer: list[Array] = []
-    while len(answer) < limit and not ended.all():
-        outputs = run_decoder({**fixed_feeds, **past, generation.token_input: tokens})
-        step = _next_tokens(_output(outputs, generation.logits_output, decoder), ended, generation)
-        answer.append(step)
-        if on_token is not None:
-            on_token(step)
-        ended |= np.isin(step, generation.end_token_ids)
-        past = {
-            name: _output(outputs, present, decoder) for name, present in generation.cache.items()
-        }
-        tokens = step[:, None].astype(token_spec.dtype)
-    return np.stack(answer, axis=1) if answer else np.zeros((batch, 0), dtype=np.int64)
+    limit = _limit(generation, options, room(generation, decoder, axes, prompt.length))
+    chooser = NextToken(generation, options)
+    answer = _Answer(prompt, limit, chooser.end_ids)
+    step = cached_step(generation, decoder, run_decoder, prompt.batch, bind=bind)
+    places = Places(generation, decoder, prompt)
+    dtype = next(spec.dtype for spec in decoder.inputs if spec.name == generation.token_input)
+    as_fed = embed or (lambda ids: ids.astype(dtype))
+    fed = as_fed(prompt.ids) if prompt.embeddings is None else prompt.embeddings
+    while answer.goes_on:
+        logits = step({**feeds, **places.feeds(), generation.token_input: fed})
+        chosen = chooser.choose(logits, answer.so_far(), answer.ended)
+        answer.add(chosen)
+        if options.on_token is not None:
+            options.on_token(chosen)
+        if answer.goes_on:
+            fed = as_fed(chosen[:, None])
+            places.advance()
+    return answer.tokens
 
 
-def _limit(generation: Generation, asked: int | None) -> int:
+class _Answer:
+    """The sequences of a batch while they grow."""
+
+    def __init__(self, prompt: Prompt, limit: int, end_ids: Array) -> None:
+        self.ended = np.zeros(prompt.batch, dtype=bool)
+        self._prompt = prompt
+        self._started = self._length = prompt.ids.shape[1]
+        self._end_ids = end_ids
+        self._ids = np.pad(prompt.ids, ((0, 0), (0, limit)))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is room, and a sequence that has not ended."""
+        return self._length < self._ids.shape[1] and not self.ended.all()
+
+    @property
+    def tokens(self) -> Array:
+        """What has been added: int64 [batch, new tokens]."""
+        return self._ids[:, self._started : self._length].copy()
+
+    def so_far(self) -> SoFar:
+        """What the rules for logits look at."""
+        return SoFar(
+            ids=self._ids[:, : self._length],
+            started=self._started,
+            longest=self._ids.shape[1],
+            end_ids=self._end_ids,
+            padding=self._prompt.padding,
+            encoder_ids=self._prompt.encoder_ids,
+        )
+
+    def add(self, tokens: Array) -> None:
+        """One token to every sequence."""
+        self._ids[:, self._length] = tokens
+        self._length += 1
+        self.ended |= np.isin(tokens, self._end_ids)
+
+
+def _limit(generation: Generation, options: GenerateOptions, room: int | None) -> int:
+    """How many tokens to make at most."""
+    if room is not None and room < 1:
+        raise InputError(
+            f"the prompt is too long for decoder {generation.decoder!r}",
+            found=f"{1 - room} tokens more than it has room for",
+        )
+    asked = options.max_new_tokens
     if asked is None:
-        return generation.max_new_tokens
+        return generation.max_new_tokens if room is None else min(generation.max_new_tokens, room)
     if not 0 <= asked <= generation.max_new_tokens:
         raise InputError(
             "max_new_tokens is outside what the model was compiled for",
             found=asked,
             expected=f"0..{generation.max_new_tokens}",
         )
+    if room is not None and asked > room:
+        raise InputError(
+            "max_new_tokens does not fit behind this prompt", found=asked, expected=f"0..{room}"
+        )
     return asked
-
-
-def _empty_cache(spec: TensorSpec, token_spec: TensorSpec, batch: int) -> Array:
-    """The cache before the first token: `batch` sequences, no past."""
-    batch_axis = token_spec.shape[0]
-    past_axes = [dim for dim in spec.dynamic_axes.values() if dim != batch_axis]
-    if len(past_axes) != 1:
-        raise BundleError(
-            f"decoder input {spec.name!r} is not a growing cache",
-            found=spec,
-            expected=f"one dynamic axis besides {batch_axis!r}: the past length",
-        )
-    size = {batch_axis: batch, past_axes[0]: 0}
-    shape = tuple(size[dim] if isinstance(dim, str) else dim for dim in spec.shape)
-    return np.zeros(shape, dtype=spec.dtype)
-
-
-def _next_tokens(logits: Array, ended: Array, generation: Generation) -> Array:
-    """argmax over the last position of logits [batch, positions, vocabulary]: int64 [batch]."""
-    last = logits[:, -1, :]
-    best = last.max(axis=-1)  # NaN if any logit is NaN; a masked token's -inf is no fault
-    faulty = np.flatnonzero(~np.isfinite(best) & ~ended)
-    if faulty.size:
-        raise MmedgeError(
-            f"the logits of decoder {generation.decoder!r} are not finite",
-            found=f"largest logit {best[faulty[0]]} in sequence {faulty[0]} of the batch",
-            hint="a float16 overflow does this: keep the decoder in float32",
-        )
-    chosen = last.argmax(axis=-1).astype(np.int64)
-    return np.where(ended, np.int64(generation.pad_token_id), chosen)
-
-
-def _output(outputs: Mapping[str, Array], name: str, decoder: ComponentSpec) -> Array:
-    if name not in outputs:
-        raise BundleError(
-            f"decoder {decoder.name!r} did not return {name!r}", found=", ".join(sorted(outputs))
-        )
-    return outputs[name]

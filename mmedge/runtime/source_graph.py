@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from mmedge.errors import BundleError
 from mmedge.strict import nearest
-from mmedge.wiring import ComponentSpec, Source, Wiring
+from mmedge.wiring import ComponentSpec, Generation, Source, Wiring
 
 
 class SourceGraph:
@@ -21,6 +21,8 @@ class SourceGraph:
         self.decoder = wiring.generation.decoder if wiring.generation else None
         self.producers: dict[Source, ComponentSpec] = {}
         for component in wiring.components:
+            if len(component.bindings) < len(component.inputs) and component.name != self.decoder:
+                continue  # an embedding that only the generating loop can feed
             names = ["tokens"] if component.name == self.decoder else _output_names(component)
             self.producers |= {f"{component.name}.{name}": component for name in names}
 
@@ -49,7 +51,7 @@ class SourceGraph:
             return True
         return any(
             made_from not in self.wiring.substitutes and self.requires(made_from, name)
-            for made_from in self._made_from(source)
+            for made_from in self._required_by(source)
         )
 
     def _made_from(self, source: Source) -> list[Source]:
@@ -59,7 +61,20 @@ class SourceGraph:
             raise BundleError(
                 f"nothing makes {source!r}", hint=nearest(source, [*self.inputs, *self.producers])
             )
-        return list(self.producers[source].bindings.values())
+        generation = self._generation(source)
+        read = () if generation is None else generation.sources
+        return [*self.producers[source].bindings.values(), *read]
+
+    def _required_by(self, source: Source) -> list[Source]:
+        generation = self._generation(source)
+        if generation is None:
+            return self._made_from(source)
+        return [*self.producers[source].bindings.values(), *generation.required]
+
+    def _generation(self, source: Source) -> Generation | None:
+        """The loop that makes `source`, if one does."""
+        generation = self.wiring.generation
+        return generation if generation and source == generation.tokens else None
 
 
 def _output_names(component: ComponentSpec) -> list[str]:

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from mmedge.errors import BundleError, InputError, MmedgeError
 from mmedge.runtime.execute import evaluate, execute
-from mmedge.runtime.generate import generate_greedy
+from mmedge.runtime.generate import generate as run_loop
+from mmedge.runtime.next_token import GenerateOptions
+from mmedge.runtime.prompt import Prompt
+from mmedge.runtime.sampling import Sampling
 from mmedge.tensors import Array, TensorSpec
 from mmedge.wiring import ComponentSpec, Generation, ModelInput, Substitute, Wiring
 
@@ -74,9 +77,18 @@ def without_cache(decoder: Decoder, context: Array, limit: int) -> Array:
     return answers[:, : max(lengths)]
 
 
+def start(batch: int, generation: Generation = GENERATION) -> Prompt:
+    return Prompt(ids=np.tile(np.array(generation.start_token_ids), (batch, 1)))
+
+
 def generate(decoder: object, context: Array, **options: object) -> Array:
-    return generate_greedy(
-        GENERATION, DECODER, decoder, {"context": context}, len(context), **options
+    return run_loop(
+        GENERATION,
+        DECODER,
+        decoder,
+        start(len(context)),
+        feeds={"context": context},
+        options=GenerateOptions(**options),
     )
 
 
@@ -94,7 +106,8 @@ def test_feeds_the_start_once_and_then_one_token_at_a_time() -> None:
     decoder = Decoder()
     endless = msgspec.structs.replace(GENERATION, end_token_ids=())
     feeds = {"context": np.zeros((3, VOCABULARY), np.float32)}
-    generate_greedy(endless, DECODER, decoder, feeds, 3, max_new_tokens=3)
+    options = GenerateOptions(max_new_tokens=3)
+    run_loop(endless, DECODER, decoder, start(3), feeds=feeds, options=options)
     assert decoder.fed[0] == ((3, 2), 0)
     assert decoder.fed[1:] == [((3, 1), 2), ((3, 1), 3)]
 
@@ -176,13 +189,7 @@ def test_a_cache_without_one_growing_axis_is_refused(shape: tuple) -> None:
     inputs = (*DECODER.inputs[:2], TensorSpec("past", "float32", shape))
     decoder = msgspec.structs.replace(DECODER, inputs=inputs)
     with pytest.raises(BundleError, match="'past' is not a growing cache"):
-        generate_greedy(GENERATION, decoder, scripted(), {}, 1)
-
-
-def test_no_start_token_is_refused() -> None:
-    generation = msgspec.structs.replace(GENERATION, start_token_ids=())
-    with pytest.raises(BundleError, match="no start token"):
-        generate_greedy(generation, DECODER, scripted(), {}, 1)
+        run_loop(GENERATION, decoder, scripted(), start(1))
 
 
 def test_int32_tokens_stay_int32() -> None:
@@ -195,7 +202,7 @@ def test_int32_tokens_stay_int32() -> None:
         return decode(feeds)
 
     decoder = msgspec.structs.replace(DECODER, inputs=inputs)
-    assert generate_greedy(GENERATION, decoder, run, {}, 1).tolist() == [[4, END]]
+    assert run_loop(GENERATION, decoder, run, start(1)).tolist() == [[4, END]]
     assert fed == ["int32", "int32"]
 
 
@@ -236,11 +243,20 @@ def test_execute_generates_after_every_other_component() -> None:
     assert set(calls[1:]) == {"decoder_model_merged"}
 
 
+def test_no_start_token_and_no_prompt_is_refused() -> None:
+    wiring = msgspec.structs.replace(
+        WIRING, generation=msgspec.structs.replace(GENERATION, start_token_ids=())
+    )
+    with pytest.raises(InputError, match="nothing to continue"):
+        execute(wiring, {"image": np.zeros((1, VOCABULARY), np.float32)}, components(Decoder(), []))
+
+
 def test_execute_passes_on_the_limit_and_every_token() -> None:
     image = np.zeros((2, VOCABULARY), np.float32)
     seen: list[Array] = []
     run = components(Decoder(7), [])
-    outputs = execute(WIRING, {"image": image}, run, max_new_tokens=2, on_token=seen.append)
+    options = GenerateOptions(max_new_tokens=2, on_token=seen.append)
+    outputs = execute(WIRING, {"image": image}, run, options=options)
     np.testing.assert_array_equal(np.stack(seen, axis=1), outputs["tokens"])
     assert outputs["tokens"].shape[1] <= 2
 
