@@ -13,12 +13,14 @@ SmolVLMModel.get_image_features, Idefics3Model.get_image_features and their kin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
 Original = Any
 
@@ -31,22 +33,36 @@ class _Sizes(list[int]):
 def uncut_features() -> Iterator[None]:
     """While active, and while torch exports, pieces stay together."""
     asked: list[Tensor] = []
-    originals = {
-        (torch.Tensor, "__iter__"): lambda original: _iterated(original, asked),
-        (torch.Tensor, "__len__"): lambda original: _counted(original, asked),
-        (torch.Tensor, "tolist"): _listed,
-        (torch.Tensor, "split"): _split,
-        (torch, "split"): _split,
-        (torch.Tensor, "__getitem__"): _picked,
+    replacements: dict[str, Callable[[Original], Original]] = {
+        "__iter__": lambda original: _iterated(original, asked),
+        "__len__": lambda original: _counted(original, asked),
+        "tolist": _listed,
+        "split": _split,
+        "__getitem__": _picked,
     }
-    before = {key: getattr(*key) for key in originals}
-    for (owner, name), replacement in originals.items():
-        setattr(owner, name, replacement(before[owner, name]))
+    with ExitStack() as stack:
+        stack.enter_context(_replaced(torch, "split", _split))
+        for name, replacement in replacements.items():
+            # The tensors of a trace are of subclasses, some with a method of their own.
+            for owner in (torch.Tensor, FakeTensor, FunctionalTensor):
+                if owner is torch.Tensor or name in vars(owner):
+                    stack.enter_context(_replaced(owner, name, replacement))
+        yield
+
+
+@contextmanager
+def _replaced(
+    owner: Any, name: str, replacement: Callable[[Original], Original]
+) -> Iterator[None]:
+    own = vars(owner).get(name)
+    setattr(owner, name, replacement(getattr(owner, name)))
     try:
         yield
     finally:
-        for (owner, name), original in before.items():
-            setattr(owner, name, original)
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
 
 
 def _iterated(original: Original, asked: list[Tensor]) -> Original:
