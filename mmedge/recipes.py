@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from mmedge.errors import ProjectError
-from mmedge.project import Project
+from mmedge.project import InputTable, Project
 from mmedge.strict import nearest
-from mmedge.tensors import TensorSpec
+from mmedge.tensors import Array, Axis, TensorSpec
 from mmedge.wiring import Generation, Source, resize_axis
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
 
-    from mmedge.tensors import Array
 
 GROUP = "mmedge.recipes"
 COMPONENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
@@ -126,6 +126,47 @@ class Split:
             for name, tensor in zip(component.outputs, tensors, strict=True):
                 values[f"{component.name}.{name}"] = tensor
         return values
+
+
+@dataclass(frozen=True)
+class CheckpointView:
+    """A Hugging Face checkpoint before any work: what a recipe looks at to say if it is its own.
+
+    config: the transformers config. model_class: the class that config.json names.
+    processor: options of `mmedge.runtime.processors`; empty where it is unknown.
+    sample: tensors of one real sample by name, [1, ...], as the processor makes them; empty
+        where there is no processor.
+    """
+
+    directory: Path
+    config: Any
+    model_class: type[torch.nn.Module]
+    processor: dict[str, Any]
+    sample: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A project that a recipe suggests for a checkpoint.
+
+    family: what the architecture is, for people ("dual encoder").
+    inputs: the tables [inputs.NAME]. axes: the table [axes]. options: the table [recipe].
+    reasons: why this recipe, and every decision it took, a sentence each.
+    """
+
+    family: str
+    inputs: dict[str, InputTable]
+    axes: dict[str, Axis]
+    options: dict[str, Any]
+    reasons: tuple[str, ...]
+
+
+class FamilyRecipe(Protocol):
+    """A recipe that recognises checkpoints by itself."""
+
+    def propose(self, view: CheckpointView) -> Proposal | str:
+        """The project for this checkpoint; or why it is not of this family, a short clause."""
+        ...
 
 
 class Recipe(Protocol):

@@ -27,7 +27,7 @@ def cache_tensors(cache: Any) -> list[Tensor]:
     """Key and value [batch, heads, length, head_dim] of every layer, in order."""
     found: list[Tensor] = []
     for number, layer in enumerate(cache.layers):
-        pair = (getattr(layer, "keys", None), getattr(layer, "values", None))
+        pair: list[Any] = [getattr(layer, name, None) for name in ("keys", "values")]
         if not all(isinstance(part, Tensor) and part.ndim == 4 for part in pair):
             raise ProjectError(
                 "the decoder's cache is not made of keys and values",

@@ -31,7 +31,7 @@ from mmedge.tensors import Array, TensorSpec
 from mmedge.wiring import Generation, axis_size, resize_axis
 from mmedge_export.huggingface.cache_tensors import cache_names, cache_tensors
 from mmedge_export.huggingface.causal_step import CausalStep
-from mmedge_export.huggingface.feature_encoder import FeatureEncoder, flattened, features_of, joined
+from mmedge_export.huggingface.feature_encoder import FeatureEncoder, flattened
 from mmedge_export.huggingface.generation_settings import generation_settings
 from mmedge_export.huggingface.prompt_embedder import DecoderCall, PromptEmbedder, decoder_call
 from mmedge_export.huggingface.recording import Recording, record_generate

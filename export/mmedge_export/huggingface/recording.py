@@ -39,9 +39,7 @@ def record_generate(model: Any, inputs: Mapping[str, Any], *, max_new_tokens: in
     """
     recordings: list[Recording] = []
     with torch.no_grad(), _recorded(recordings):
-        model.generate(
-            **inputs, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens
-        )
+        model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens)
     if not recordings:
         raise ProjectError(
             f"{type(model).__name__}.generate does not use transformers' generation loop",

@@ -51,9 +51,7 @@ def uncut_features() -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(
-    owner: Any, name: str, replacement: Callable[[Original], Original]
-) -> Iterator[None]:
+def _replaced(owner: Any, name: str, replacement: Callable[[Original], Original]) -> Iterator[None]:
     own = vars(owner).get(name)
     setattr(owner, name, replacement(getattr(owner, name)))
     try:
