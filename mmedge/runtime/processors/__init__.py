@@ -8,41 +8,28 @@ plain options in the bundle's manifest; running it needs numpy, Pillow and token
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Protocol
 
-import msgspec
+from mmedge.errors import ProjectError
+from mmedge.runtime.processors.contract import Processor, RawInput
+from mmedge.runtime.processors.huggingface import HuggingFaceProcessor
+from mmedge.strict import decode, nearest
 
-from mmedge.tensors import Array
+__all__ = ["Processor", "RawInput", "load_processor"]
+
+KINDS: dict[str, type[HuggingFaceProcessor]] = {"huggingface": HuggingFaceProcessor}
 
 
-class RawInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something the user passes by name ("image", "text", "audio"), and what becomes of it.
+def load_processor(options: Mapping[str, object], *, where: object) -> Processor:
+    """The processor that `options` describe; ProjectError names an unknown kind or key.
 
-    tensors: the names of the model inputs that it alone decides. ("input_ids" may depend on the
-        image too; it belongs to the text.)
+    where: what the error says of the place where the options stand.
     """
-
-    modality: str
-    tensors: tuple[str, ...]
-    optional: bool = False
-
-
-class Processor(Protocol):
-    """The decoded options of one kind of processor."""
-
-    def raw_inputs(self) -> dict[str, RawInput]:
-        """What the user may pass, by name."""
-        ...
-
-    def files(self) -> tuple[str, ...]:
-        """Files that it reads, relative to the checkpoint or the bundle."""
-        ...
-
-    def convert(self, values: Mapping[str, object], *, files: Path) -> dict[str, Array]:
-        """Raw values by name to tensors by name, each with a leading batch axis.
-
-        One raw value gives a batch of one; a list gives a batch, where the kind takes one value
-        per example. Raises InputError for what is not such a value.
-        """
-        ...
+    rest = dict(options)
+    kind = rest.pop("kind", None)
+    if kind not in KINDS:
+        raise ProjectError(
+            f"unknown kind of processor {kind!r}", where=where, hint=nearest(str(kind), list(KINDS))
+        )
+    processor = decode(rest, KINDS[str(kind)], where=where)
+    processor.check(where)
+    return processor
