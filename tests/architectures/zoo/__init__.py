@@ -13,8 +13,12 @@ from typing import Any
 import torch
 
 from . import (  # noqa: F401  (a module's specimens register as it is imported)
+    captioners,
+    detection,
+    documents,
     dual_encoders,
     fusion_encoders,
+    processors,
     speech,
     vision_language,
 )
@@ -30,11 +34,11 @@ __all__ = [
     "Specimen",
     "batch",
     "build",
-    "generates",
     "inputs",
     "load",
     "reference",
     "samples",
+    "writes",
 ]
 
 BUILDERS = {name: partial(Specimen.build, found) for name, found in SPECIMENS.items()}
@@ -43,13 +47,6 @@ BUILDERS = {name: partial(Specimen.build, found) for name, found in SPECIMENS.it
 def build(name: str, directory: Path) -> None:
     """Writes the checkpoint directory of the architecture `name`."""
     SPECIMENS[name].build(directory)
-
-
-def processor(directory: Path) -> Any:
-    """What a user of transformers preprocesses with."""
-    from transformers import AutoProcessor
-
-    return AutoProcessor.from_pretrained(directory)
 
 
 def load(directory: Path) -> Any:
@@ -65,7 +62,7 @@ def inputs(
     name: str, directory: Path, of: Sequence[Sample] | None = None
 ) -> list[dict[str, torch.Tensor]]:
     """What the upstream processor makes of each sample, one request of batch 1 each."""
-    asked = processor(directory)
+    asked = processors.load(directory)
     return [dict(SPECIMENS[name].ask(asked, [sample])) for sample in of or samples()]
 
 
@@ -73,18 +70,19 @@ def batch(
     name: str, directory: Path, of: Sequence[Sample] | None = None
 ) -> dict[str, torch.Tensor]:
     """The samples as one padded request."""
-    return dict(SPECIMENS[name].ask(processor(directory), list(of or samples())))
+    return dict(SPECIMENS[name].ask(processors.load(directory), list(of or samples())))
 
 
-def generates(directory: Path) -> bool:
-    """Whether the checkpoint's model is one that generates."""
-    return (directory / "generation_config.json").is_file()
+def writes(model: Any) -> bool:
+    """Whether the model generates tokens. Some do so by a method of their own."""
+    return callable(getattr(model, "generate", None))
 
 
 @torch.no_grad()
 def reference(model: Any, feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Eager outputs: greedy tokens where the model generates, else the tensors of its forward."""
-    if model.can_generate():
-        return {"tokens": model.generate(**feeds, do_sample=False, num_beams=1)}
+    if writes(model):
+        greedy = {"do_sample": False, "num_beams": 1, "max_new_tokens": NEW_TOKENS}
+        return {"tokens": model.generate(**feeds, **greedy)}
     found = model(**feeds)
     return {name: value for name, value in found.items() if torch.is_tensor(value)}

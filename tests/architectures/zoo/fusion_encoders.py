@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
 from . import tokenizers
 from .asking import image_and_text
+from .samples import Sample
 from .specimen import Built, specimen
 
 
@@ -32,3 +39,76 @@ def vilt() -> Built:
     )
     images = ViltImageProcessorPil(size={"shortest_edge": 64}, size_divisor=32)
     return ViltForQuestionAnswering(config), ViltProcessor(images, tokenizer)
+
+
+@specimen(image_and_text, feeds=("image", "text"))
+def flava() -> Built:
+    from transformers import FlavaConfig, FlavaImageProcessorPil, FlavaModel, FlavaProcessor
+
+    tokenizer = tokenizers.bert()
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 40,
+    }
+    config = FlavaConfig(
+        image_config={**sizes, "image_size": 32, "patch_size": 8},
+        text_config={**sizes, "vocab_size": len(tokenizer), "max_position_embeddings": 40},
+        multimodal_config=sizes,
+        image_codebook_config={"hidden_size": 4},
+        hidden_size=32,
+        projection_dim=24,
+    )
+    images = FlavaImageProcessorPil(
+        size={"height": 32, "width": 32},
+        crop_size={"height": 32, "width": 32},
+        input_size_patches=4,
+        total_mask_patches=6,
+        mask_group_min_patches=2,
+        codebook_size={"height": 16, "width": 16},
+        codebook_crop_size={"height": 16, "width": 16},
+    )
+    return FlavaModel(config), FlavaProcessor(images, tokenizer)
+
+
+# Regions of the image that LXMERT is told about, along each side, and the pixels of each.
+REGIONS, REGION_PIXELS = 3, 4
+
+
+def regions_and_text(tokenizer: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
+    """LXMERT reads a detector's regions, which no upstream class computes: a grid stands in."""
+    side = REGIONS * REGION_PIXELS
+    pixels = np.stack([np.asarray(sample.image.resize((side, side))) for sample in samples])
+    grid = pixels.reshape(-1, REGIONS, REGION_PIXELS, REGIONS, REGION_PIXELS * 3)
+    features = grid.transpose(0, 1, 3, 2, 4).reshape(len(samples), REGIONS**2, -1) / 127.5 - 1
+    edges = np.arange(REGIONS) / REGIONS
+    top, left = (edge.ravel() for edge in np.meshgrid(edges, edges, indexing="ij"))
+    boxes = np.stack([left, top, left + 1 / REGIONS, top + 1 / REGIONS], -1)
+    return {
+        **tokenizer([sample.text for sample in samples], padding=True, return_tensors="pt"),
+        "visual_feats": torch.from_numpy(features).float(),
+        "visual_pos": torch.from_numpy(boxes).float().expand(len(samples), -1, -1),
+    }
+
+
+@specimen(regions_and_text, feeds=("image", "text"))
+def lxmert() -> Built:
+    from transformers import LxmertConfig, LxmertForQuestionAnswering
+
+    tokenizer = tokenizers.bert()
+    config = LxmertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_attention_heads=4,
+        intermediate_size=40,
+        num_qa_labels=10,
+        num_object_labels=6,
+        num_attr_labels=5,
+        max_position_embeddings=40,
+        l_layers=2,
+        x_layers=2,
+        r_layers=2,
+        visual_feat_dim=REGION_PIXELS**2 * 3,
+    )
+    return LxmertForQuestionAnswering(config), tokenizer

@@ -16,10 +16,11 @@ SAMPLING_RATE = 16_000
 
 @dataclass(frozen=True)
 class Sample:
-    """One request. `boxes` are (left, top, right, bottom) of each word of `text`, in 0..1000."""
+    """One request. `labels`: what to look for in the image."""
 
     image: Image.Image
     text: str
+    labels: tuple[str, ...]
     audio: npt.NDArray[np.float32]
 
     @property
@@ -28,7 +29,7 @@ class Sample:
 
     @property
     def boxes(self) -> list[list[int]]:
-        """The words laid out as one line of a page, each as wide as its letters."""
+        """(left, top, right, bottom) of each word, in 0..1000, laid out as one line of a page."""
         ends = np.cumsum([len(word) + 1 for word in self.words])
         row = len(self.text)
         left = [0, *ends[:-1]]
@@ -73,6 +74,16 @@ def speech(seed: int, seconds: float = 1.0) -> npt.NDArray[np.float32]:
 def samples() -> tuple[Sample, Sample]:
     photos = photographs()
     return (
-        Sample(photos["china"], "what is the roof of the temple made of", speech(1)),
-        Sample(photos["flower"], "which colour does the flower have", speech(2, 0.8)),
+        Sample(
+            photos["china"],
+            "what is the roof of the temple made of",
+            ("a temple", "a golden roof"),
+            speech(1),
+        ),
+        Sample(
+            photos["flower"],
+            "which colour does the flower have",
+            ("a red flower", "leaves"),
+            speech(2, 0.8),
+        ),
     )

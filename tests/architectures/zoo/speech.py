@@ -56,3 +56,28 @@ def whisper() -> Built:
     # Two seconds rather than thirty.
     features = WhisperFeatureExtractor(feature_size=80, chunk_length=2)
     return model, WhisperProcessor(features, tokenizer)
+
+
+@specimen(asking.clip, feeds=("audio",))
+def wav2vec2_ctc() -> Built:
+    from transformers import (
+        Wav2Vec2Config,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2Processor,
+    )
+
+    tokenizer = tokenizers.letters()
+    config = Wav2Vec2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        conv_dim=(24,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        **tokenizers.ids(tokenizer),
+    )
+    features = Wav2Vec2FeatureExtractor(return_attention_mask=False)
+    return Wav2Vec2ForCTC(config), Wav2Vec2Processor(features, tokenizer)

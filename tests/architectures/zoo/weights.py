@@ -9,7 +9,11 @@ import torch
 # Upstream's own initialisation (standard deviation 0.02, zero biases, unit norms) makes a tiny
 # model almost constant, and a wrong graph almost right.
 EMBEDDING_DEVIATION = 0.6
+# Larger, or a decoder with tied embeddings writes what it has just read, again and again.
+POSITION_DEVIATION = 1.2
 VECTOR_DEVIATION = 0.3
+# Smaller, or what all places have in common decides the output.
+BIAS_DEVIATION = 0.1
 
 
 @torch.no_grad()
@@ -21,15 +25,19 @@ def scatter(model: torch.nn.Module, *, seed: int, gain: float) -> None:
     positions, are left as they are.
     """
     draw = torch.Generator().manual_seed(seed)
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    for parameter in model.parameters():
+    embeddings = {
+        id(module.weight): POSITION_DEVIATION if "position" in name else EMBEDDING_DEVIATION
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Embedding)
+    }
+    for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         noise = torch.randn(parameter.shape, generator=draw)
         if id(parameter) in embeddings:
-            parameter.copy_(noise * EMBEDDING_DEVIATION)
+            parameter.copy_(noise * embeddings[id(parameter)])
         elif parameter.ndim < 2:
-            parameter.add_(noise * VECTOR_DEVIATION)
+            parameter.add_(noise * (BIAS_DEVIATION if "bias" in name else VECTOR_DEVIATION))
         else:
             parameter.copy_(noise * gain / math.sqrt(parameter[0].numel()))
     for name, buffer in model.named_buffers():

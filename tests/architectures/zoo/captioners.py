@@ -1,0 +1,271 @@
+"""Text about an image, written by a decoder that looks at it through cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import image_processors, tokenizers
+from .asking import image_alone, image_and_text
+from .generation import generation
+from .samples import Sample
+from .specimen import Built, specimen
+
+VISION: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+}
+
+
+def blip(kind: str, vision: dict[str, Any]) -> Built:
+    """BLIP with the head `kind`."""
+    import transformers
+
+    tokenizer = tokenizers.bert(bos_token="[DEC]")
+    tokenizers.placeholders(tokenizer, "[ENC]")
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 48,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = transformers.BlipConfig(
+        text_config=text, vision_config=vision, projection_dim=24, image_text_hidden_size=24
+    )
+    model = getattr(transformers, kind)(config)
+    generation(model, tokenizer, eos_token_id=tokenizer.sep_token_id)
+    images = image_processors.square("BlipImageProcessorPil")
+    return model, transformers.BlipProcessor(images, tokenizer)
+
+
+@specimen(image_and_text, feeds=("image", "text"), gain=1.0, seed=3)
+def blip_vqa() -> Built:
+    # Its decoder attends to the question with weights that were made for the image.
+    return blip("BlipForQuestionAnswering", {**VISION, "hidden_size": 48})
+
+
+@specimen(image_alone, feeds=("image",))
+def blip_captioning() -> Built:
+    return blip("BlipForConditionalGeneration", VISION)
+
+
+def vision_encoder_decoder(encoder: Any, decoder: Any, tokenizer: Any, *, start: int) -> Any:
+    """The pair as one model, whose decoder starts from the token `start`."""
+    from transformers import VisionEncoderDecoderConfig, VisionEncoderDecoderModel
+
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        encoder, decoder, decoder_start_token_id=start, pad_token_id=tokenizer.pad_token_id
+    )
+    model = VisionEncoderDecoderModel(config)
+    return generation(model, tokenizer, decoder_start_token_id=start)
+
+
+@specimen(image_alone, feeds=("image",), seed=4)
+def trocr() -> Built:
+    from transformers import TrOCRConfig, TrOCRProcessor, ViTConfig
+
+    tokenizer = tokenizers.roberta()
+    decoder = TrOCRConfig(
+        vocab_size=len(tokenizer),
+        d_model=48,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=64,
+        max_position_embeddings=40,
+        cross_attention_hidden_size=32,
+        **tokenizers.ids(tokenizer),
+    )
+    encoder = ViTConfig(**VISION, qkv_bias=False)
+    model = vision_encoder_decoder(encoder, decoder, tokenizer, start=tokenizer.eos_token_id)
+    return model, TrOCRProcessor(image_processors.square("ViTImageProcessorPil"), tokenizer)
+
+
+def task_prompt(processor: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
+    """Donut's decoder starts from the task and the question; a batch asks the first question."""
+    prompt = f"<s_docvqa><s_question>{samples[0].text}</s_question><s_answer>"
+    tokens = processor.tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
+    return {**image_alone(processor, samples), "decoder_input_ids": tokens.repeat(len(samples), 1)}
+
+
+@specimen(task_prompt, feeds=("image", "text"), seed=1)
+def donut() -> Built:
+    from transformers import DonutImageProcessorPil, DonutProcessor, DonutSwinConfig, MBartConfig
+
+    tokenizer = tokenizers.xlm_roberta(
+        "<s_docvqa>", "<s_question>", "</s_question>", "<s_answer>", "</s_answer>"
+    )
+    # Taller than wide, and no multiple of the window.
+    encoder = DonutSwinConfig(
+        image_size=[64, 48], embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4
+    )
+    decoder = MBartConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=64,
+        max_position_embeddings=64,
+        scale_embedding=True,
+        is_encoder_decoder=False,
+        add_final_layer_norm=True,
+        forced_eos_token_id=None,
+        **tokenizers.ids(tokenizer),
+    )
+    start = tokenizer.convert_tokens_to_ids("<s_docvqa>")
+    model = vision_encoder_decoder(encoder, decoder, tokenizer, start=start)
+    images = DonutImageProcessorPil(size={"height": 64, "width": 48})
+    return model, DonutProcessor(images, tokenizer)
+
+
+def question_without_end(processor: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
+    """GIT continues what it reads, so that the question keeps its [CLS] and loses its [SEP]."""
+    tokenizer = processor.tokenizer
+    tokenizer.padding_side = "left"
+    questions = [f"{tokenizer.cls_token} {sample.text}" for sample in samples]
+    options = {"padding": True, "return_tensors": "pt", "return_token_type_ids": False}
+    asked = tokenizer(questions, add_special_tokens=False, **options)
+    return {**asked, **image_alone(processor, samples)}
+
+
+@specimen(question_without_end, feeds=("image", "text"), seed=1)
+def git() -> Built:
+    from transformers import GitConfig, GitForCausalLM, GitProcessor
+
+    tokenizer = tokenizers.bert()
+    ids = {
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = GitConfig(
+        vision_config=VISION,
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        **ids,
+    )
+    model = generation(GitForCausalLM(config), tokenizer, **ids)
+    return model, GitProcessor(image_processors.clip(), tokenizer)
+
+
+def blip_2(text: dict[str, Any], tokenizer: Any) -> Built:
+    """BLIP-2 with the language model `text`."""
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor
+
+    image_token = tokenizer.convert_tokens_to_ids("<image>")
+    query = {
+        "hidden_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+    }
+    config = Blip2Config(
+        vision_config=VISION,
+        qformer_config=query,
+        text_config={**text, "vocab_size": len(tokenizer), **tokenizers.ids(tokenizer)},
+        num_query_tokens=4,
+        image_text_hidden_size=24,
+        image_token_index=image_token,
+    )
+    model = Blip2ForConditionalGeneration(config)
+    images = image_processors.square("BlipImageProcessorPil")
+    return model, Blip2Processor(images, tokenizer, num_query_tokens=4)
+
+
+@specimen(image_and_text, feeds=("image", "text"))
+def blip2_opt() -> Built:
+    tokenizer = tokenizers.gpt2(
+        "<image>", bos_token="</s>", eos_token="</s>", unk_token="</s>", pad_token="<pad>"
+    )
+    text = {
+        "model_type": "opt",
+        "hidden_size": 48,
+        "word_embed_proj_dim": 48,
+        "ffn_dim": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+    }
+    # Decoders continue at the right end of what they read.
+    tokenizer.padding_side = "left"
+    model, processor = blip_2(text, tokenizer)
+    return generation(model, tokenizer), processor
+
+
+@specimen(image_and_text, feeds=("image", "text"), seed=2)
+def blip2_t5() -> Built:
+    tokenizer = tokenizers.t5("<image>")
+    text = {
+        "model_type": "t5",
+        "d_model": 48,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+        "decoder_start_token_id": tokenizer.pad_token_id,
+    }
+    model, processor = blip_2(text, tokenizer)
+    start = tokenizer.pad_token_id
+    return generation(model, tokenizer, decoder_start_token_id=start), processor
+
+
+@specimen(image_and_text, feeds=("image", "text"), gain=1.0)
+def florence2() -> Built:
+    from transformers import Florence2Config, Florence2ForConditionalGeneration, Florence2Processor
+
+    tokenizer = tokenizers.roberta(extra_special_tokens={"image_token": "<image>"})
+    vision = {
+        "depths": [1, 1, 2, 1],
+        "embed_dim": [16, 24, 32, 32],
+        "num_heads": [2, 2, 4, 4],
+        "num_groups": [2, 2, 4, 4],
+        "window_size": 5,
+        "projection_dim": 40,
+        "max_temporal_embeddings": 8,
+        "max_position_embeddings": 8,
+    }
+    ids = {
+        **tokenizers.ids(tokenizer),
+        "decoder_start_token_id": tokenizer.eos_token_id,
+        "forced_bos_token_id": tokenizer.bos_token_id,
+    }
+    text = {
+        "model_type": "bart",
+        "vocab_size": len(tokenizer),
+        "d_model": 40,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "encoder_ffn_dim": 64,
+        "decoder_layers": 2,
+        "decoder_attention_heads": 4,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": 96,
+        **ids,
+    }
+    config = Florence2Config(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        **ids,
+    )
+    model = generation(Florence2ForConditionalGeneration(config), tokenizer, **ids)
+    # Nine places of the last stage, and their mean.
+    images = image_processors.square(
+        "CLIPImageProcessorPil", 96, do_center_crop=False, image_seq_length=10
+    )
+    return model, Florence2Processor(images, tokenizer)

@@ -1,0 +1,81 @@
+"""Boxes in an image for what a text names."""
+
+from __future__ import annotations
+
+from . import image_processors, tokenizers
+from .asking import image_and_labels, image_and_labels_at_full_length
+from .specimen import Built, specimen
+
+
+@specimen(image_and_labels_at_full_length, feeds=("image", "labels"))
+def owlvit() -> Built:
+    from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTProcessor
+
+    tokenizer = tokenizers.clip(length=16)
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 48,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 16,
+        **tokenizers.ids(tokenizer),
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 16,
+    }
+    config = OwlViTConfig(text_config=text, vision_config=vision, projection_dim=48)
+    images = image_processors.square("OwlViTImageProcessorPil", 64)
+    return OwlViTForObjectDetection(config), OwlViTProcessor(images, tokenizer)
+
+
+@specimen(image_and_labels, feeds=("image", "labels"))
+def grounding_dino() -> Built:
+    from transformers import (
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessorPil,
+        GroundingDinoProcessor,
+    )
+
+    tokenizer = tokenizers.bert()
+    backbone = {
+        "model_type": "swin",
+        "image_size": 64,
+        "embed_dim": 8,
+        "depths": [1, 1, 2, 1],
+        "num_heads": [2, 2, 4, 4],
+        "window_size": 4,
+        "out_features": ["stage2", "stage3", "stage4"],
+    }
+    text = {
+        "model_type": "bert",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 40,
+        "max_position_embeddings": 40,
+    }
+    config = GroundingDinoConfig(
+        backbone_config=backbone,
+        text_config=text,
+        num_queries=12,
+        encoder_layers=2,
+        encoder_ffn_dim=48,
+        encoder_attention_heads=4,
+        decoder_layers=2,
+        decoder_ffn_dim=48,
+        decoder_attention_heads=4,
+        d_model=32,
+        num_feature_levels=4,
+        max_text_len=40,
+    )
+    images = GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96})
+    model = GroundingDinoForObjectDetection(config)
+    return model, GroundingDinoProcessor(images, tokenizer)

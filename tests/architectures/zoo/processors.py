@@ -1,0 +1,41 @@
+"""Upstream processors: as they are, and those that insist on videos made to do without."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class WithoutVideo:
+    """Mixed into a processor class: its last part, the video processor, is None."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        parts: list[str] = super().get_attributes()  # type: ignore[misc]
+        return [part for part in parts if part != "video_processor"]
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, *given: Any, **options: Any) -> list[Any]:
+        return [*super()._get_arguments_from_pretrained(*given, **options), None]  # type: ignore[misc]
+
+
+def without_video(name: str) -> Any:
+    """The processor class `name`, less its video processor, which wants torchvision.
+
+    What it saves bears upstream's name.
+    """
+    import transformers
+
+    return type(name, (WithoutVideo, getattr(transformers, name)), {})
+
+
+def load(directory: Path) -> Any:
+    """What a user of transformers preprocesses with."""
+    import transformers
+
+    file = directory / "processor_config.json"
+    name = json.loads(file.read_text()).get("processor_class") if file.exists() else None
+    if name and "video_processor" in getattr(transformers, name).get_attributes():
+        return without_video(name).from_pretrained(directory)
+    return transformers.AutoProcessor.from_pretrained(directory)
