@@ -24,13 +24,14 @@ from mmedge.checkpoint.load import checkpoint_hash, load_model
 from mmedge.checkpoint.stages import Load
 from mmedge.config import CompileConfig, merge
 from mmedge.data.samples import load_samples
-from mmedge.errors import CheckpointError
+from mmedge.errors import CheckpointError, ProjectError
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.mapped_files import release_clean_pages
 from mmedge.optional import require
 from mmedge.profiling.memory import peak_rss_bytes
 from mmedge.profiling.stages import Measure
 from mmedge.project import Project, load_project
+from mmedge.proposing import is_bare_checkpoint, propose
 from mmedge.report.build import build_report
 from mmedge.report.html import render_html
 from mmedge.runtime.manifest import Manifest, is_bundle, read_manifest
@@ -76,14 +77,17 @@ def compile_project(
     cache: Path | None = None,
     use_cache: bool = True,
     progress: Progress = _silent,
+    samples: tuple[str, ...] = (),
     **settings: Any,
 ) -> Compiled:
-    """Compile the model project at `path` for `target` and write the bundle to `output`.
+    """Compile the model at `path` for `target` and write the bundle to `output`.
 
+    path: a model project, or a Hugging Face directory as `save_pretrained` writes it.
+    samples: the user's own files to verify such a directory with.
     settings: fields of `CompileConfig`; they win over the project's [compile] table.
     Raises MmedgeError (see `mmedge.errors`); then nothing is left at `output`.
     """
-    project = load_project(Path(path))
+    project = _project_at(Path(path), samples)
     config = merge(project.file.compile, settings, where=project.directory)
     device = load_target(target)
     destination = Path(output).resolve()
@@ -147,7 +151,7 @@ def live_model(
 ) -> Workspace:
     """The model at `path` that `bundle` was compiled from; CheckpointError if it is another."""
     manifest = read_manifest(Path(bundle))
-    project = load_project(Path(path))
+    project = _project_at(Path(path), ())
     found = checkpoint_hash(project)
     if found != manifest.checkpoint_sha256:
         raise CheckpointError(
@@ -159,6 +163,20 @@ def live_model(
     settings = {"threads": threads}
     config = merge(project.file.compile, settings, where=project.directory)
     return _workspace(project, config, load_target(manifest.target), progress)
+
+
+def _project_at(path: Path, samples: tuple[str, ...]) -> Project:
+    """The project at `path`, or the one that a recipe proposes for the checkpoint there."""
+    if is_bare_checkpoint(path):
+        return propose(path, samples=samples).project
+    project = load_project(path)
+    if samples:
+        raise ProjectError(
+            "--sample is for checkpoint directories; this is a project",
+            where=project.directory,
+            hint="name the files in its mmedge.toml: [data] samples, or loaders",
+        )
+    return project
 
 
 def _runner(stage: Stage, artifact: Artifact, workspace: Workspace) -> Callable[[Path], Artifact]:

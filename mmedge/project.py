@@ -70,15 +70,24 @@ class ComponentTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DataTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[data]: loaders ("module:function") of real samples, and the metric of the task."""
+    """[data]: loaders ("module:function") of real samples, and the metric of the task.
+
+    samples: files to verify with where there is a [processor] and no loader: images, sounds,
+        texts, or JSON with whole examples.
+    """
 
     calibration: str = ""
     evaluation: str = ""
     metric: str = ""
+    samples: tuple[str, ...] = ()
 
 
 class ProjectFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """mmedge.toml, decoded."""
+    """mmedge.toml, decoded.
+
+    processor: options of `mmedge.runtime.processors`, for models whose raw inputs are converted
+        together; [inputs.NAME.preprocess] converts one by itself.
+    """
 
     name: str
     schema: int = SCHEMA
@@ -89,6 +98,7 @@ class ProjectFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     components: dict[str, ComponentTable] = {}
     wiring: dict[str, str] = {}
     axes: dict[str, Axis] = {}
+    processor: dict[str, Any] = {}
     data: DataTable = DataTable()
     compile: dict[str, Any] = {}
 
@@ -160,6 +170,8 @@ class Project:
         for path in sorted(_files(self.directory)):
             name = path.relative_to(self.directory)
             found.update(f"{name}\0{sha256_file(path)}\n".encode(errors="surrogateescape"))
+        for sample in self.file.data.samples:
+            found.update(sha256_file(self.path(sample)).encode())
         return found.hexdigest()
 
     @contextmanager

@@ -17,6 +17,7 @@ from mmedge.placing import place
 from mmedge.project import PROJECT_FILE, Project
 from mmedge.runtime.manifest import MANIFEST, SCHEMA, Engine, Golden, Manifest, is_bundle, sealed
 from mmedge.runtime.preprocess import preprocess_files
+from mmedge.runtime.processors import load_processor
 from mmedge.storage import atomic_directory, sha256_file
 from mmedge.strict import nearest
 
@@ -46,7 +47,7 @@ def pack(
                 _copy(Path(artifact.substitutes[source]), directory / substitute.file)
         _copy(_golden(artifact), directory / GOLDEN)
         _write_report(directory, report, render)
-        manifest = _manifest(artifact, directory, engines, _labels(project, artifact))
+        manifest = _manifest(artifact, project, directory, engines)
         data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         (directory / MANIFEST).write_bytes(data)
     return manifest
@@ -88,6 +89,8 @@ def check_shipped(project: Project) -> None:
 
 def _shipped_files(project: Project) -> list[str]:
     names = [name for item in project.model_inputs() for name in preprocess_files(item)]
+    if project.file.processor:
+        names += load_processor(project.file.processor, where="[processor]").files()
     return names + [table.labels for table in project.file.outputs.values() if table.labels]
 
 
@@ -143,9 +146,9 @@ def _golden(artifact: Artifact) -> Path:
 
 def _manifest(
     artifact: Artifact,
+    project: Project,
     directory: Path,
     engines: dict[str, tuple[Engine, ...]],
-    labels: dict[str, str],
 ) -> Manifest:
     files = {
         path.relative_to(directory).as_posix(): sha256_file(path)
@@ -164,7 +167,8 @@ def _manifest(
         engines=engines,
         golden=Golden(GOLDEN, artifact.records["verify"]["golden_tolerance"]),
         files=files,
-        labels=labels,
+        labels=_labels(project, artifact),
+        processor=project.file.processor,
     )
     return sealed(manifest)
 

@@ -34,6 +34,13 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
+def checked_config(directory: Path) -> dict[str, Any]:
+    """config.json of a model that mmedge loads; CheckpointError says why it does not."""
+    config = read_config(directory)
+    _check_config(config, directory)
+    return config
+
+
 def weight_files(directory: Path) -> tuple[Path, ...]:
     """The safetensors files of the directory; CheckpointError where any is missing."""
     index = find_index(directory)

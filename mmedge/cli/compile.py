@@ -35,13 +35,20 @@ def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> f
 @click.option("--allow-slower", is_flag=True, default=None, help="Accept a slower engine.")
 @click.option("--debug", is_flag=True, default=None, help="Check every graph pass numerically.")
 @click.option("--trust-pickle", is_flag=True, default=None, help="Unpickle; your own files only.")
+@click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    type=click.Path(),
+    help="Your own image, sound, text or JSON to verify a checkpoint directory with.",
+)
 @click.option("--no-cache", is_flag=True, help="Do every stage again.")
 @as_json
 @quiet
 def command(
     path: str, output: str, target: str, no_cache: bool, as_json: bool, quiet: bool, **settings: Any
 ) -> None:
-    """Compile the model project at PATH into a verified bundle."""
+    """Compile the project or the Hugging Face checkpoint at PATH into a verified bundle."""
     from mmedge.pipeline import compile_project
 
     with progress(quiet=quiet) as show:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mmedge.data.processed import samples_of_processor
 from mmedge.errors import DataError, InputError
 from mmedge.project import Project
 from mmedge.project_modules import user_line
@@ -34,7 +35,8 @@ SEED = 0
 def load_samples(project: Project, purpose: str) -> Samples:
     """The samples of `[data] calibration` or `evaluation`; each stands in for the other.
 
-    Without either, synthetic samples that say so. Raises DataError for an empty or wrong set.
+    Without either, the project's raw samples (or the bundled ones) through its processor;
+    without a processor, synthetic samples that say so. Raises DataError for an empty or wrong set.
     """
     table = project.file.data
     named = {"calibration": table.calibration, "evaluation": table.evaluation}
@@ -43,6 +45,8 @@ def load_samples(project: Project, purpose: str) -> Samples:
         return _from_loader(project, named[purpose])
     if named[other] and purpose == "calibration":
         return _from_loader(project, named[other])
+    if project.file.processor:
+        return samples_of_processor(project)
     return _synthetic(project)
 
 

@@ -58,6 +58,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     golden: Golden
     files: dict[str, str]
     labels: dict[str, str] = {}
+    processor: dict[str, object] = {}
     checksum: str = ""
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
 from mmedge.optional import require
+from mmedge_export.huggingface.answering import answering_method
 from mmedge_export.huggingface.feature_encoder import as_upstream, flattened
 from mmedge_export.huggingface.without_checks import without_checks
 from mmedge_export.replaced_forward import replaced_forward
@@ -39,7 +40,7 @@ def decoder_call(
     found: list[DecoderCall] = []
     with ExitStack() as stack:
         for method, result in features.items():
-            stack.enter_context(_answering(model, method, result))
+            stack.enter_context(answering_method(model, method, result))
         for path, module in model.named_modules():
             if path:
                 stack.enter_context(_watched(module, path, found))
@@ -106,7 +107,7 @@ class PromptEmbedder(nn.Module):
             stack.enter_context(_answering_embedding(self.model, embedded))
             for (method, like), value in zip(self.features.items(), features, strict=True):
                 answer = as_upstream(value, like)
-                stack.enter_context(_answering(self.model, method, answer))
+                stack.enter_context(answering_method(self.model, method, answer))
                 given[self.dummies[method]] = value
             module = self.model.get_submodule(self.decoder)
             stack.enter_context(replaced_forward(module, _stop(reached)))
@@ -136,16 +137,3 @@ def _answering_embedding(model: nn.Module, embedded: Tensor) -> Iterator[None]:
     embedding = model.get_input_embeddings()  # type: ignore[operator]
     with replaced_forward(embedding, lambda *_args, **_kwargs: embedded):
         yield
-
-
-@contextmanager
-def _answering(model: nn.Module, method: str, answer: Any) -> Iterator[None]:
-    """Every module's `method` answers with `answer`."""
-    owners = [module for module in model.modules() if hasattr(type(module), method)]
-    for owner in owners:
-        owner.__dict__[method] = lambda *_args, **_kwargs: answer
-    try:
-        yield
-    finally:
-        for owner in owners:
-            del owner.__dict__[method]

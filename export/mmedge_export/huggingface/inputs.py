@@ -1,0 +1,125 @@
+"""The inputs of an architecture, from one real sample: which axes of a tensor may vary.
+
+What an axis means follows from the tensor's name, which is the same in all of transformers.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from mmedge.project import InputTable
+from mmedge.recipes import CheckpointView
+from mmedge.tensors import Array, Axis, Dim
+
+BATCH, LENGTH = "batch", "length"
+# A name in an axis' place: it may vary. None: the sample's own size, always.
+_TEXT: tuple[str | None, ...] = (BATCH, LENGTH)
+_IMAGE: tuple[str | None, ...] = (BATCH, None, None, None)
+_IMAGES: tuple[str | None, ...] = (BATCH, "images", None, None, None)
+_AXES: dict[tuple[str, int], tuple[str | None, ...]] = {
+    ("input_ids", 2): _TEXT,
+    ("attention_mask", 2): _TEXT,
+    ("token_type_ids", 2): _TEXT,
+    ("mm_token_type_ids", 2): _TEXT,
+    ("decoder_input_ids", 2): (BATCH, "decoder_length"),
+    ("input_ids", 3): (BATCH, "queries", LENGTH),
+    ("attention_mask", 3): (BATCH, "queries", LENGTH),
+    ("bbox", 3): (BATCH, LENGTH, None),
+    ("pixel_values", 3): (BATCH, "patches", None),
+    ("pixel_values", 4): _IMAGE,
+    ("pixel_values", 5): _IMAGES,
+    ("pixel_mask", 3): (BATCH, None, None),
+    ("pixel_attention_mask", 4): (BATCH, "images", None, None),
+    ("image_grid_thw", 3): (BATCH, "images", None),
+    ("image_sizes", 3): (BATCH, "images", None),
+    ("flattened_patches", 3): (BATCH, None, None),
+    ("input_features", 3): (BATCH, None, None),
+    ("input_features", 4): _IMAGE,
+    ("input_values", 2): (BATCH, "samples"),
+    ("visual_feats", 3): (BATCH, "regions", None),
+    ("visual_pos", 3): (BATCH, "regions", None),
+}
+_MODALITIES = (
+    ("image", ("pixel", "image", "visual", "flattened_patches")),
+    ("audio", ("input_features", "input_values", "audio", "is_longer")),
+    ("text", ("input_ids", "mask", "token_type", "bbox", "decoder")),
+)
+# The range of an axis, where the config does not bound it: (smallest, largest).
+_RANGES = {
+    BATCH: (1, 64),
+    "text_batch": (1, 256),
+    "images": (1, 16),
+    "queries": (1, 64),
+    "patches": (4, 65536),
+    "regions": (1, 256),
+    # A second of sound at 16 kHz is 16,000 samples: from a twentieth of one to a minute.
+    "samples": (800, 960_000),
+}
+# What a text may be long where the config does not say.
+DEFAULT_LENGTH = 512
+
+
+def tables_of(
+    view: CheckpointView, names: Iterable[str]
+) -> tuple[dict[str, InputTable], dict[str, Axis]]:
+    """[inputs] and [axes] for those of the sample's tensors that are in `names`, in its order."""
+    wanted = set(names)
+    inputs = {
+        name: InputTable(
+            shape=named_shape(name, array), dtype=str(array.dtype), modality=modality_of(name)
+        )
+        for name, array in view.sample.items()
+        if name in wanted
+    }
+    return inputs, axes_of(view, inputs)
+
+
+def named_shape(name: str, array: Array) -> tuple[Dim, ...]:
+    """The tensor's shape, with names for the axes that may vary; the first is the batch."""
+    pattern = _AXES.get((name, array.ndim), (BATCH, *[None] * (array.ndim - 1)))
+    return tuple(
+        axis if axis is not None else int(size)
+        for axis, size in zip(pattern, array.shape, strict=True)
+    )
+
+
+def modality_of(name: str) -> str:
+    """The modality a tensor of this name carries; masks belong to what they mask."""
+    for modality, parts in _MODALITIES:
+        if any(part in name for part in parts):
+            return modality
+    return "tensor"
+
+
+def axes_of(view: CheckpointView, inputs: dict[str, InputTable]) -> dict[str, Axis]:
+    """The range of every named axis; `opt` is what the sample has."""
+    found: dict[str, Axis] = {}
+    for name, table in inputs.items():
+        for size, dim in zip(view.sample[name].shape, table.shape, strict=True):
+            if isinstance(dim, str) and dim not in found:
+                low, high = _range(dim, view)
+                found[dim] = Axis(low, max(low, min(int(size), high)), high)
+    return found
+
+
+def _range(axis: str, view: CheckpointView) -> tuple[int, int]:
+    if axis in (LENGTH, "decoder_length"):
+        # torch.export takes a size of one for a constant; a text has two tokens at least.
+        return 2, max(2, longest_text(view))
+    return _RANGES[axis]
+
+
+def longest_text(view: CheckpointView) -> int:
+    """How many tokens a text may have, by the config and by the tokenizer."""
+    text = view.config.get_text_config()
+    limits = [getattr(text, name, None) for name in ("max_position_embeddings", "n_positions")]
+    limits.append(dict(view.processor.get("text") or {}).get("max_length"))
+    known = [int(limit) for limit in limits if limit]
+    return min(known) if known else DEFAULT_LENGTH
+
+
+def forward_names(model_class: type[Any]) -> set[str]:
+    """Names of forward's arguments."""
+    return set(inspect.signature(model_class.forward).parameters)

@@ -1,0 +1,78 @@
+"""Raw samples through the checkpoint's own processor, in groups of one shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmedge.data.raw_samples import RawSamples, raw_samples
+from mmedge.errors import DataError, InputError
+from mmedge.project import Project
+from mmedge.runtime.processors import Processor, load_processor
+from mmedge.stage import Samples
+from mmedge.tensors import Array
+
+WHERE = "[processor]"
+Tensors = dict[str, Array]
+
+
+def samples_of_processor(project: Project) -> Samples:
+    """The project's raw samples as tensors that its processor makes.
+
+    Raises DataError where the processor refuses a sample.
+    """
+    options = project.file.processor
+    paths = [project.directory / path for path in project.file.data.samples]
+    raw, groups = processed(options, project.directory, paths)
+    names = list(project.file.inputs)
+    kept = tuple({name: group[name] for name in names if name in group} for group in groups)
+    count = sum(len(next(iter(group.values()))) for group in kept)
+    return Samples(kept, None, count, raw.origin, real=True)
+
+
+def processed(
+    options: dict[str, Any], files: Path, paths: list[Path]
+) -> tuple[RawSamples, list[Tensors]]:
+    """Raw samples, and their tensors in groups of one shape; padded together where they can be."""
+    processor = load_processor(options, where=WHERE)
+    raw = raw_samples(processor.raw_inputs(), options, paths=paths)
+    together = _together(processor, raw, files)
+    if together is not None:
+        return raw, [together]
+    return raw, _one_by_one(processor, raw, files)
+
+
+def _together(processor: Processor, raw: RawSamples, files: Path) -> Tensors | None:
+    """All samples as one batch; None where their tensors have different shapes."""
+    first = raw.values[0]
+    if any(sample.keys() != first.keys() for sample in raw.values):
+        return None
+    values = {name: [sample[name] for sample in raw.values] for name in first}
+    try:
+        tensors = processor.convert(values, files=files)
+    except InputError:
+        return None
+    return tensors if {len(t) for t in tensors.values()} == {len(raw.values)} else None
+
+
+def _one_by_one(processor: Processor, raw: RawSamples, files: Path) -> list[Tensors]:
+    groups: dict[tuple[Any, ...], list[Tensors]] = {}
+    for number, sample in enumerate(raw.values):
+        try:
+            # As lists of one, so that a list that is one value is not taken for a batch.
+            values = {name: [value] for name, value in sample.items()}
+            tensors = processor.convert(values, files=files)
+        except InputError as error:
+            raise DataError(
+                f"the processor does not take sample {number} of {raw.origin}",
+                found=f"{error.what}: {error.details['found']}",
+                expected=error.details["expected"],
+            ) from error
+        shape = tuple((name, array.shape) for name, array in sorted(tensors.items()))
+        groups.setdefault(shape, []).append(tensors)
+    return [
+        {name: np.concatenate([tensors[name] for tensors in group]) for name in group[0]}
+        for group in groups.values()
+    ]

@@ -1,0 +1,120 @@
+"""A project for a Hugging Face checkpoint directory that has no mmedge.toml: proposed by a recipe.
+
+Every recipe that recognises checkpoints is asked, in the order of `ORDER`; the first that says
+yes decides. What the others say is told, so that nobody wonders.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmedge.checkpoint.huggingface_class import config_and_class
+from mmedge.checkpoint.processor_files import ProcessorFound, processor_options
+from mmedge.data.processed import processed
+from mmedge.errors import DataError, InputError, ProjectError
+from mmedge.project import PROJECT_FILE, DataTable, ModelTable, Project, ProjectFile
+from mmedge.recipes import CheckpointView, Proposal, available_recipes, load_recipe
+from mmedge.tensors import Array
+
+# From the particular to the general; recipes of third parties come before all of these.
+LAST = ("hf_dual_encoder", "hf_sequence_to_sequence", "hf_multimodal_decoder", "hf_single_pass")
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A project for a checkpoint, and how it came about.
+
+    refused: recipe -> why it is not the one. notes: what the processor files say.
+    """
+
+    project: Project
+    recipe: str
+    proposal: Proposal
+    refused: dict[str, str]
+    processor: ProcessorFound
+
+
+def is_bare_checkpoint(path: Path) -> bool:
+    """Whether `path` is a Hugging Face directory without a project file."""
+    return (path / "config.json").is_file() and not (path / PROJECT_FILE).is_file()
+
+
+def propose(directory: Path, *, samples: tuple[str, ...] = ()) -> Proposed:
+    """The project for the checkpoint in `directory`.
+
+    samples: the user's own files to look at and to verify with.
+    Raises CheckpointError for a directory that cannot be loaded, ProjectError where no recipe
+    recognises the architecture, with what each of them said.
+    """
+    directory = directory.resolve()
+    found = processor_options(directory)
+    view = _view(directory, found, samples)
+    refused: dict[str, str] = {}
+    for name in _recognising():
+        answer = load_recipe(name).propose(view)  # type: ignore[attr-defined]
+        if isinstance(answer, Proposal):
+            project = Project(directory, _file(directory, view, name, answer, samples))
+            return Proposed(project, name, answer, refused, found)
+        refused[name] = answer
+    reasons = "\n".join(f"{name}: {reason}" for name, reason in refused.items())
+    raise ProjectError(
+        f"no recipe takes {view.model_class.__name__}",
+        found=f"{reasons}\nprocessor: {found.reason or 'converted'}",
+        where=directory,
+        hint=f"mmedge init {directory}  writes a {PROJECT_FILE} to fill in by hand",
+    )
+
+
+def _recognising() -> list[str]:
+    names = [name for name in available_recipes() if hasattr(load_recipe(name), "propose")]
+    return sorted(names, key=lambda name: LAST.index(name) if name in LAST else -1)
+
+
+def _view(directory: Path, found: ProcessorFound, samples: tuple[str, ...]) -> CheckpointView:
+    config, model_class = config_and_class(directory)
+    return CheckpointView(
+        directory=directory,
+        config=config,
+        model_class=model_class,
+        processor=found.options or {},
+        sample=_sample(directory, found, samples),
+    )
+
+
+def _sample(directory: Path, found: ProcessorFound, samples: tuple[str, ...]) -> dict[str, Array]:
+    """One sample's tensors; none where the processor is unknown or refuses the bundled samples."""
+    if found.options is None:
+        return {}
+    try:
+        _, groups = processed(found.options, directory, [Path(s) for s in samples])
+    except (DataError, InputError):
+        if samples:
+            raise
+        return {}
+    return {name: array[:1] for name, array in groups[0].items()}
+
+
+def _file(
+    directory: Path,
+    view: CheckpointView,
+    recipe: str,
+    proposal: Proposal,
+    samples: tuple[str, ...],
+) -> ProjectFile:
+    options: dict[str, Any] = {"name": recipe, **proposal.options}
+    return ProjectFile(
+        name=_slug(directory.name),
+        model=ModelTable(weights="."),
+        inputs=proposal.inputs,
+        axes=proposal.axes,
+        recipe=options,
+        processor=view.processor if view.sample else {},
+        data=DataTable(samples=tuple(str(Path(sample).resolve()) for sample in samples)),
+    )
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "model"
