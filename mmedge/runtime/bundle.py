@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,14 +15,18 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
-from mmedge.errors import BundleError, InputError, MissingDependencyError
-from mmedge.runtime.execute import execute
+from mmedge.errors import BundleError, MissingDependencyError
+from mmedge.runtime.execute import GREEDY, evaluate, execute
+from mmedge.runtime.kv_cache import RunDecoder
 from mmedge.runtime.manifest import Engine, Manifest, check_files, read_manifest
-from mmedge.runtime.preprocess import preprocess
-from mmedge.runtime.runner import Runner, open_engine
-from mmedge.strict import nearest
+from mmedge.runtime.next_token import GenerateOptions, OnToken
+from mmedge.runtime.raw_inputs import RawInputs
+from mmedge.runtime.runner import Binding, Runner, open_engine
+from mmedge.runtime.sampling import Sampling
+from mmedge.runtime.session import Session
+from mmedge.runtime.tokenizer import OnText, TextStream, open_tokenizer, texts
 from mmedge.tensors import Array
-from mmedge.wiring import Wiring
+from mmedge.wiring import Source, Wiring
 
 RunComponent = Callable[[str, dict[str, Array]], dict[str, Array]]
 
@@ -36,6 +42,7 @@ class Bundle:
         self.manifest = manifest
         self.load_ms: dict[str, float] = {}
         self.chosen: dict[str, Engine] = {}
+        self.raw_inputs = RawInputs(manifest, directory)
         self._stack = ExitStack()
         self._runners: dict[str, Runner] = {}
         self._substitutes: dict[str, Array] = {
@@ -63,31 +70,104 @@ class Bundle:
 
     def preprocess(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Raw inputs as tensors; InputError for an unknown name or an unfit value."""
-        names = [item.spec.name for item in self.wiring.inputs]
-        unknown = [name for name in inputs if name not in names]
-        if unknown:
-            raise InputError(f"there is no input {unknown[0]!r}", hint=nearest(unknown[0], names))
-        return {
-            name: preprocess(self.wiring.input(name), value, files=self.directory)
-            for name, value in inputs.items()
-            if value is not None
-        }
+        return self.raw_inputs.tensors(inputs)
 
     def run(
-        self, tensors: Mapping[str, Array], *, run_component: RunComponent | None = None
+        self,
+        tensors: Mapping[str, Array],
+        *,
+        run_component: RunComponent | None = None,
+        known: Mapping[Source, Array] = {},
     ) -> dict[str, Array]:
         """Run the model on tensors of the declared dtypes and shapes.
 
         run_component: called instead of `self.run_component`, to watch what each one gets.
+        known: component outputs that need not be computed.
         """
-        run = run_component or self.run_component
-        return execute(self.wiring, tensors, run, substitutes=self._substitutes)
+        return self._execute(self.wiring, tensors, run_component=run_component, known=known)
+
+    def evaluate(
+        self, tensors: Mapping[str, Array], sources: Iterable[Source]
+    ) -> dict[Source, Array]:
+        """The values of some sources: inputs and component outputs; absent ones are left out."""
+        return evaluate(
+            self.wiring, tensors, self.run_component, sources, substitutes=self._substitutes
+        )
+
+    def generate(
+        self,
+        *,
+        max_new_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        stop_token_ids: tuple[int, ...] = (),
+        on_token: OnToken | None = None,
+        on_text: OnText | None = None,
+        **inputs: Any,
+    ) -> Array:
+        """The tokens of the answer without the prompt, int64 [batch, new tokens].
+
+        A sequence has its end token, and padding after it.
+
+        max_new_tokens: at most so many; by default, and at most, what the model declares.
+        sampling: how a token is drawn; None takes the likeliest.
+        stop_token_ids: tokens that end a sequence, besides the model's own.
+        on_token: called with the tokens of each step, int64 [batch].
+        on_text: called with the next piece of each sequence's text: whole characters, or "".
+        Raises InputError for unfit inputs and settings, BundleError where the model generates
+        no tokens. After an exception, or an interrupt, the bundle can be called as before.
+        """
+        options = GenerateOptions(
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop_token_ids=tuple(stop_token_ids),
+            on_token=on_token,
+        )
+        return self.generate_tokens(self.preprocess(inputs), options, on_text=on_text)
+
+    def generate_tokens(
+        self,
+        tensors: Mapping[str, Array],
+        options: GenerateOptions,
+        *,
+        known: Mapping[Source, Array] = {},
+        on_text: OnText | None = None,
+    ) -> Array:
+        """`generate` on tensors of the declared dtypes and shapes; known: as for `run`."""
+        generation = self.wiring.generation
+        if generation is None:
+            outputs = ", ".join(self.wiring.outputs)
+            raise BundleError("the model generates no tokens", found=f"outputs: {outputs}")
+        wiring = msgspec.structs.replace(self.wiring, outputs={"tokens": generation.tokens})
+        stream = None
+        if on_text is not None:
+            ends = (*generation.end_token_ids, *options.stop_token_ids)
+            stream = TextStream(self._tokenizer, on_text, end_ids=ends)
+            options = replace(options, on_token=stream.after(options.on_token))
+        tokens = self._execute(wiring, tensors, known=known, options=options)["tokens"]
+        if stream is not None:
+            stream.end()
+        return tokens
+
+    def decode(self, tokens: Array) -> list[str]:
+        """The text of each row of tokens, up to its end token and without special tokens.
+
+        Raises BundleError where the bundle has no tokenizer, or more than one.
+        """
+        generation = self.wiring.generation
+        ends = () if generation is None else generation.end_token_ids
+        return texts(self._tokenizer, tokens, end_ids=ends)
+
+    def encode(self, **inputs: Any) -> Session:
+        """Compute all that these inputs alone decide, to be used in many calls.
+
+        `session = bundle.encode(image=photo)`, then `session(question=...)` as often as you like:
+        only what depends on the question runs. Raises InputError where nothing could be kept.
+        """
+        return Session(self, inputs)
 
     def run_component(self, name: str, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run one component on its own inputs."""
-        if name not in self._runners:
-            raise BundleError("the bundle is closed", where=self.directory)
-        return self._runners[name].infer(feeds)
+        return self._runner(name).infer(feeds)
 
     def labels(self, output: str) -> list[str] | None:
         """Class names of an output, where the model has them."""
@@ -128,6 +208,41 @@ class Bundle:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return open_tokenizer(self.raw_inputs.tokenizer_file())
+
+    def _execute(
+        self,
+        wiring: Wiring,
+        tensors: Mapping[str, Array],
+        *,
+        run_component: RunComponent | None = None,
+        known: Mapping[Source, Array] = {},
+        options: GenerateOptions = GREEDY,
+    ) -> dict[str, Array]:
+        return execute(
+            wiring,
+            tensors,
+            run_component or self.run_component,
+            substitutes=self._substitutes,
+            known=known,
+            # Whoever watches the feeds is to see the cache among them.
+            bind=None if run_component else self._bind,
+            options=options,
+        )
+
+    def _bind(
+        self, component: str, cache: Mapping[str, str], buffers: Mapping[str, Array]
+    ) -> RunDecoder | None:
+        runner = self._runner(component)
+        return runner.bound(cache, buffers) if isinstance(runner, Binding) else None
+
+    def _runner(self, name: str) -> Runner:
+        if name not in self._runners:
+            raise BundleError("the bundle is closed", where=self.directory)
+        return self._runners[name]
 
     def _open(self, name: str, threads: int | None) -> None:
         """Open the first engine of a component that this machine can run."""

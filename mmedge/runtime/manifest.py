@@ -10,6 +10,7 @@ import msgspec
 
 from mmedge.errors import BundleError, ProjectError
 from mmedge.runtime.preprocess import preprocess_files
+from mmedge.runtime.processors import load_processor
 from mmedge.storage import sha256_file
 from mmedge.wiring import Wiring
 
@@ -44,6 +45,8 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A bundle. `files` covers every file but this one: relative path -> SHA-256.
 
+    processor: options of `mmedge.runtime.processors`; empty where each input is preprocessed by
+        itself. The files that it reads are among `files`.
     checksum: SHA-256 of this manifest as compact JSON with an empty checksum; see `sealed`.
     """
 
@@ -187,6 +190,8 @@ def _check_names(manifest: Manifest, path: Path) -> None:
     named += [manifest.golden.file, *manifest.labels.values()]
     named += [s.file for s in manifest.wiring.substitutes.values() if s.file]
     named += [name for item in manifest.wiring.inputs for name in preprocess_files(item)]
+    if manifest.processor:
+        named += load_processor(manifest.processor, where="processor").files()
     for name in named:
         if name not in manifest.files:
             raise BundleError(f"the manifest refers to {name} and does not list it", where=path)

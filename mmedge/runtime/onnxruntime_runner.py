@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ import msgspec
 import numpy as np
 
 from mmedge.errors import BuildError, BundleError, InputError, MmedgeError
+from mmedge.runtime.onnxruntime_binding import BoundSession
 from mmedge.runtime.onnxruntime_session import CPU, Optimization, open_session
 from mmedge.strict import decode
 from mmedge.tensors import DTYPES, Array, TensorSpec
@@ -91,18 +93,27 @@ class OnnxRuntimeRunner:
         Raises InputError where a feed is missing, unknown or does not fit, MmedgeError where
         the runner is closed or ONNX Runtime fails; both name the component.
         """
+        self._check_feeds(feeds)
+        with self._failures(feeds):
+            values = self._session.run(None, dict(feeds))
+        return {spec.name: value for spec, value in zip(self._outputs, values, strict=True)}
+
+    def bound(
+        self, shared: Mapping[str, str], buffers: Mapping[str, Array]
+    ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+        """`infer` on buffers that stay in place; see mmedge.runtime.runner.Binding."""
         if self._session is None:
             raise MmedgeError(f"the engine of component {self.name!r} is closed")
-        self._check_feeds(feeds)
-        try:
-            values = self._session.run(None, dict(feeds))
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise MmedgeError(
-                f"component {self.name!r} failed in ONNX Runtime",
-                found=error,
-                where=", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in feeds.items()),
-            ) from error
-        return {spec.name: value for spec, value in zip(self._outputs, values, strict=True)}
+        run = BoundSession(self._session, shared, buffers)
+
+        def infer(feeds: Mapping[str, Array]) -> dict[str, Array]:
+            self._check_feeds({**feeds, **buffers})
+            # A view that is not contiguous has no address that could be bound.
+            whole = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+            with self._failures(feeds):
+                return run(whole)
+
+        return infer
 
     def close(self) -> None:
         """Release the session and its memory; closing twice is harmless."""
@@ -119,7 +130,20 @@ class OnnxRuntimeRunner:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def _failures(self, feeds: Mapping[str, Array]) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise MmedgeError(
+                f"component {self.name!r} failed in ONNX Runtime",
+                found=error,
+                where=", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in feeds.items()),
+            ) from error
+
     def _check_feeds(self, feeds: Mapping[str, Array]) -> None:
+        if self._session is None:
+            raise MmedgeError(f"the engine of component {self.name!r} is closed")
         names = [spec.name for spec in self._inputs]
         if set(feeds) != set(names):
             raise InputError(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mmedge.errors import BundleError
 from mmedge.strict import nearest
@@ -54,6 +54,22 @@ class Runner(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+@runtime_checkable
+class Binding(Protocol):
+    """What a Runner may also be: one that reads and writes buffers in place."""
+
+    def bound(
+        self, shared: Mapping[str, str], buffers: Mapping[str, Array]
+    ) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
+        """`infer` from the inputs that are not shared to the outputs that are not.
+
+        shared: input -> the output that every call writes into the same buffer.
+        buffers: by input, contiguous, of its dtype and shape; the caller may look at them
+            between calls, and starts anew by binding others.
+        """
+        ...
 
 
 def open_engine(
