@@ -74,6 +74,8 @@ def prefixed(sources: ProcessorSources, notes: Notes) -> Table:
         tokens["added_tokens"] = [*tokens.get("added_tokens", []), token]
     if "max_length" in tokens:
         tokens["max_length"] -= int(count)
+    if sources.config.get("use_decoder_only_language_model"):
+        tokens = _continued(tokens, notes)
     return {"method": "prefixed", "tokens": tokens, "image_token": token, "count": int(count)}
 
 
@@ -169,12 +171,19 @@ def _prompt(sources: ProcessorSources, notes: Notes, *, token: str | None, rule:
         raise UnsupportedError("the tokenizer names no image token")
     return {
         "method": "prompt",
-        "tokens": {**tokenization_table(sources), "overlong": "refuse"},
+        "tokens": {**_continued(tokenization_table(sources), notes), "overlong": "refuse"},
         "image_token": token,
         "image_tokens": rule,
         "template": _template(sources, notes, token),
         **({"bos": bos} if (bos := sources.token("bos_token")) else {}),
     }
+
+
+def _continued(tokens: Table, notes: Notes) -> Table:
+    """Padded on the left: a decoder continues at the right end of its prompt."""
+    if tokens["padding_side"] != "left":
+        notes.append("prompts of a batch are padded on the left, where the tokenizer says right")
+    return {**tokens, "padding_side": "left"}
 
 
 def _template(sources: ProcessorSources, notes: Notes, token: str) -> dict[str, str]:
