@@ -13,14 +13,19 @@ from typing import Any
 import torch
 
 from . import (  # noqa: F401  (a module's specimens register as it is imported)
+    blip_family,
     captioners,
     detection,
     documents,
     dual_encoders,
     fusion_encoders,
+    gemma_family,
+    idefics_family,
+    llava_family,
+    other_decoders,
     processors,
+    qwen_family,
     speech,
-    vision_language,
 )
 from .generation import NEW_TOKENS
 from .samples import Sample, samples

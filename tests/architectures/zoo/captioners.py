@@ -9,54 +9,8 @@ from . import image_processors, tokenizers
 from .asking import image_alone, image_and_text
 from .generation import generation
 from .samples import Sample
+from .sizes import VISION
 from .specimen import Built, specimen
-
-VISION: dict[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 40,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 32,
-    "patch_size": 8,
-}
-
-
-def blip(kind: str, vision: dict[str, Any]) -> Built:
-    """BLIP with the head `kind`."""
-    import transformers
-
-    tokenizer = tokenizers.bert(bos_token="[DEC]")
-    tokenizers.placeholders(tokenizer, "[ENC]")
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 64,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.sep_token_id,
-        "sep_token_id": tokenizer.sep_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    config = transformers.BlipConfig(
-        text_config=text, vision_config=vision, projection_dim=24, image_text_hidden_size=24
-    )
-    model = getattr(transformers, kind)(config)
-    generation(model, tokenizer, eos_token_id=tokenizer.sep_token_id)
-    images = image_processors.square("BlipImageProcessorPil")
-    return model, transformers.BlipProcessor(images, tokenizer)
-
-
-@specimen(image_and_text, feeds=("image", "text"), gain=1.0, seed=3)
-def blip_vqa() -> Built:
-    # Its decoder attends to the question with weights that were made for the image.
-    return blip("BlipForQuestionAnswering", {**VISION, "hidden_size": 48})
-
-
-@specimen(image_alone, feeds=("image",))
-def blip_captioning() -> Built:
-    return blip("BlipForConditionalGeneration", VISION)
 
 
 def vision_encoder_decoder(encoder: Any, decoder: Any, tokenizer: Any, *, start: int) -> Any:
@@ -161,69 +115,6 @@ def git() -> Built:
     return model, GitProcessor(image_processors.clip(), tokenizer)
 
 
-def blip_2(text: dict[str, Any], tokenizer: Any) -> Built:
-    """BLIP-2 with the language model `text`."""
-    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor
-
-    image_token = tokenizer.convert_tokens_to_ids("<image>")
-    query = {
-        "hidden_size": 40,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-    }
-    config = Blip2Config(
-        vision_config=VISION,
-        qformer_config=query,
-        text_config={**text, "vocab_size": len(tokenizer), **tokenizers.ids(tokenizer)},
-        num_query_tokens=4,
-        image_text_hidden_size=24,
-        image_token_index=image_token,
-    )
-    model = Blip2ForConditionalGeneration(config)
-    images = image_processors.square("BlipImageProcessorPil")
-    return model, Blip2Processor(images, tokenizer, num_query_tokens=4)
-
-
-@specimen(image_and_text, feeds=("image", "text"))
-def blip2_opt() -> Built:
-    tokenizer = tokenizers.gpt2(
-        "<image>", bos_token="</s>", eos_token="</s>", unk_token="</s>", pad_token="<pad>"
-    )
-    text = {
-        "model_type": "opt",
-        "hidden_size": 48,
-        "word_embed_proj_dim": 48,
-        "ffn_dim": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 64,
-    }
-    # Decoders continue at the right end of what they read.
-    tokenizer.padding_side = "left"
-    model, processor = blip_2(text, tokenizer)
-    return generation(model, tokenizer), processor
-
-
-@specimen(image_and_text, feeds=("image", "text"), seed=2)
-def blip2_t5() -> Built:
-    tokenizer = tokenizers.t5("<image>")
-    text = {
-        "model_type": "t5",
-        "d_model": 48,
-        "d_kv": 8,
-        "d_ff": 64,
-        "num_layers": 2,
-        "num_heads": 4,
-        "feed_forward_proj": "gated-gelu",
-        "tie_word_embeddings": False,
-        "decoder_start_token_id": tokenizer.pad_token_id,
-    }
-    model, processor = blip_2(text, tokenizer)
-    start = tokenizer.pad_token_id
-    return generation(model, tokenizer, decoder_start_token_id=start), processor
-
-
 @specimen(image_and_text, feeds=("image", "text"), gain=1.0)
 def florence2() -> Built:
     from transformers import Florence2Config, Florence2ForConditionalGeneration, Florence2Processor
@@ -269,3 +160,119 @@ def florence2() -> Built:
         "CLIPImageProcessorPil", 96, do_center_crop=False, image_seq_length=10
     )
     return model, Florence2Processor(images, tokenizer)
+
+
+@specimen(image_alone, feeds=("image",))
+def vit_gpt2() -> Built:
+    from transformers import GPT2Config, ViTConfig
+
+    from .processors import Parts
+
+    tokenizer = tokenizers.gpt2()
+    tokenizer.pad_token = tokenizer.eos_token
+    decoder = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=40,
+        **tokenizers.ids(tokenizer),
+    )
+    encoder = ViTConfig(**VISION)
+    model = vision_encoder_decoder(encoder, decoder, tokenizer, start=tokenizer.bos_token_id)
+    return model, Parts(image_processors.square("ViTImageProcessorPil"), tokenizer)
+
+
+@specimen(image_alone, feeds=("image",))
+def nougat() -> Built:
+    from transformers import DonutSwinConfig, MBartConfig, NougatImageProcessorPil, NougatProcessor
+
+    tokenizer = tokenizers.nougat()
+    encoder = DonutSwinConfig(
+        image_size=[64, 48], embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4
+    )
+    decoder = MBartConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=64,
+        max_position_embeddings=64,
+        scale_embedding=True,
+        is_encoder_decoder=False,
+        forced_eos_token_id=None,
+        **tokenizers.ids(tokenizer),
+    )
+    model = vision_encoder_decoder(encoder, decoder, tokenizer, start=tokenizer.bos_token_id)
+    images = NougatImageProcessorPil(size={"height": 64, "width": 48})
+    return model, NougatProcessor(images, tokenizer)
+
+
+def few_patches(processor: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
+    """As many patches as a tiny model has places for; the processor's own default is 2048."""
+    return processor(
+        images=[sample.image for sample in samples],
+        text=["a photo of" for _ in samples],
+        max_patches=24,
+        return_tensors="pt",
+    )
+
+
+@specimen(few_patches, feeds=("image",))
+def pix2struct() -> Built:
+    from transformers import (
+        Pix2StructConfig,
+        Pix2StructForConditionalGeneration,
+        Pix2StructImageProcessorPil,
+        Pix2StructProcessor,
+    )
+
+    tokenizer = tokenizers.t5()
+    start = tokenizer.pad_token_id
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "d_kv": 8,
+        "d_ff": 48,
+        "num_layers": 2,
+        "num_heads": 4,
+        "decoder_start_token_id": start,
+        "use_cache": True,
+        **tokenizers.ids(tokenizer, "eos", "pad"),
+    }
+    vision = {
+        "hidden_size": 32,
+        "patch_embed_hidden_size": 8 * 8 * 3,
+        "d_ff": 48,
+        "d_kv": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "seq_len": 24,
+    }
+    config = Pix2StructConfig(text_config=text, vision_config=vision)
+    model = Pix2StructForConditionalGeneration(config)
+    generation(model, tokenizer, decoder_start_token_id=start)
+    images = Pix2StructImageProcessorPil(patch_size={"height": 8, "width": 8}, max_patches=24)
+    return model, Pix2StructProcessor(images, tokenizer)
+
+
+@specimen(image_and_text, feeds=("image", "text"))
+def kosmos2() -> Built:
+    from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration, Kosmos2Processor
+
+    # The processor adds tokens of its own to the tokenizer.
+    processor = Kosmos2Processor(
+        image_processors.clip(), tokenizers.xlm_roberta(), num_patch_index_tokens=16
+    )
+    tokenizer = processor.tokenizer
+    text = {
+        "vocab_size": len(tokenizer),
+        "embed_dim": 48,
+        "layers": 2,
+        "ffn_dim": 64,
+        "attention_heads": 4,
+        "max_position_embeddings": 128,
+        **tokenizers.ids(tokenizer),
+    }
+    config = Kosmos2Config(text_config=text, vision_config=VISION, latent_query_num=64)
+    return generation(Kosmos2ForConditionalGeneration(config), tokenizer), processor

@@ -30,6 +30,21 @@ def without_video(name: str) -> Any:
     return type(name, (WithoutVideo, getattr(transformers, name)), {})
 
 
+class Parts:
+    """An image processor and a tokenizer that upstream has no common class for."""
+
+    def __init__(self, image_processor: Any, tokenizer: Any) -> None:
+        self.image_processor = image_processor
+        self.tokenizer = tokenizer
+
+    def __call__(self, images: Any, **options: Any) -> Any:
+        return self.image_processor(images, **options)
+
+    def save_pretrained(self, directory: Path) -> None:
+        self.image_processor.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+
 def load(directory: Path) -> Any:
     """What a user of transformers preprocesses with."""
     import transformers

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .samples import Sample
-from .weights import scatter
+from .weights import EMBEDDING_DEVIATION, scatter
 
 # A model and its upstream processor (or tokenizer, or feature extractor).
 Built = tuple[Any, Any]
@@ -27,12 +27,13 @@ class Specimen:
     feeds: tuple[str, ...]
     seed: int = 0
     gain: float = 2.0
+    embedding: float = EMBEDDING_DEVIATION
 
     def build(self, directory: Path) -> None:
         """Writes what `save_pretrained` of the model and of its processor write."""
         torch.manual_seed(self.seed)
         model, processor = self.make()
-        scatter(model, seed=self.seed, gain=self.gain)
+        scatter(model, seed=self.seed, gain=self.gain, embedding=self.embedding)
         model.eval().save_pretrained(directory)
         processor.save_pretrained(directory)
 
@@ -41,13 +42,13 @@ SPECIMENS: dict[str, Specimen] = {}
 
 
 def specimen(
-    ask: Ask, *, feeds: Sequence[str], seed: int = 0, gain: float = 2.0
+    ask: Ask, *, feeds: Sequence[str], **weights: Any
 ) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
     """Registers the decorated function under its own name."""
 
     def register(make: Callable[[], Built]) -> Callable[[], Built]:
         name = make.__name__
-        SPECIMENS[name] = Specimen(name, make, ask, tuple(feeds), seed=seed, gain=gain)
+        SPECIMENS[name] = Specimen(name, make, ask, tuple(feeds), **weights)
         return make
 
     return register

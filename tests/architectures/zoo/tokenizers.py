@@ -141,13 +141,22 @@ def gpt2(*extra: str, **options: Any) -> Any:
     return placeholders(trained(GPT2Tokenizer, 320, **options), *extra)
 
 
-def qwen2(*extra: str) -> Any:
+def qwen2(*extra: str, **named: str) -> Any:
     """Byte-level pairs as Qwen's, with the marks of its chat."""
     from transformers import Qwen2Tokenizer
 
-    tokenizer = placeholders(trained(Qwen2Tokenizer, 320), "<|im_start|>", "<|im_end|>", *extra)
+    tokenizer = trained(Qwen2Tokenizer, 320, extra_special_tokens=named)
+    placeholders(tokenizer, "<|im_start|>", "<|im_end|>", *extra)
     tokenizer.eos_token = "<|im_end|>"
     return tokenizer
+
+
+def gemma(*extra: str, **named: str) -> Any:
+    """SentencePiece-like pairs with byte fallback, and spaces that are pieces: <bos> text."""
+    from transformers import GemmaTokenizer
+
+    options = {"extra_special_tokens": named}
+    return placeholders(with_bytes(trained(GemmaTokenizer, 160, **options), **options), *extra)
 
 
 def ids(tokenizer: Any, *names: str) -> dict[str, int]:
@@ -167,3 +176,10 @@ def letters() -> Any:
         file = Path(directory) / "vocab.json"
         file.write_text(json.dumps({piece: index for index, piece in enumerate(pieces)}))
         return Wav2Vec2CTCTokenizer(str(file))
+
+
+def nougat() -> Any:
+    """Byte-level pairs: <s> text </s>."""
+    from transformers import NougatTokenizer
+
+    return trained(NougatTokenizer, 320)

@@ -17,7 +17,9 @@ BIAS_DEVIATION = 0.1
 
 
 @torch.no_grad()
-def scatter(model: torch.nn.Module, *, seed: int, gain: float) -> None:
+def scatter(
+    model: torch.nn.Module, *, seed: int, gain: float, embedding: float = EMBEDDING_DEVIATION
+) -> None:
     """Draws every trained parameter anew, and the statistics of batch norms.
 
     Matrices keep the variance of what they multiply, times `gain` squared. Vectors (biases, norms,
@@ -26,7 +28,7 @@ def scatter(model: torch.nn.Module, *, seed: int, gain: float) -> None:
     """
     draw = torch.Generator().manual_seed(seed)
     embeddings = {
-        id(module.weight): POSITION_DEVIATION if "position" in name else EMBEDDING_DEVIATION
+        id(module.weight): POSITION_DEVIATION if "position" in name else embedding
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Embedding)
     }
