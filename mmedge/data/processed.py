@@ -13,8 +13,10 @@ from mmedge.project import Project
 from mmedge.runtime.processors import Processor, load_processor
 from mmedge.stage import Samples
 from mmedge.tensors import Array
+from mmedge.wiring import ModelInput
 
 WHERE = "[processor]"
+SEED = 0
 Tensors = dict[str, Array]
 
 
@@ -26,10 +28,25 @@ def samples_of_processor(project: Project) -> Samples:
     options = project.file.processor
     paths = [project.directory / path for path in project.file.data.samples]
     raw, groups = processed(options, project.directory, paths)
-    names = list(project.file.inputs)
-    kept = tuple({name: group[name] for name in names if name in group} for group in groups)
+    others = [item for item in project.model_inputs() if item.spec.name not in groups[0]]
+    made = [group | _synthetic(project, others, group) for group in groups]
+    kept = tuple({name: group[name] for name in project.file.inputs} for group in made)
     count = sum(len(next(iter(group.values()))) for group in kept)
-    return Samples(kept, None, count, raw.origin, real=True)
+    origin = raw.origin
+    if others:
+        origin += f"; synthetic {', '.join(item.spec.name for item in others)}"
+    return Samples(kept, None, count, origin, real=not others)
+
+
+def _synthetic(project: Project, items: list[ModelInput], group: Tensors) -> Tensors:
+    """What no processor makes, for as many examples as the group has: uniform in 0..1."""
+    rng, axes = np.random.default_rng(SEED), project.axes()
+    count = len(next(iter(group.values())))
+    made: Tensors = {}
+    for item in items:
+        sizes = [dim if isinstance(dim, int) else axes[dim].opt for dim in item.spec.shape[1:]]
+        made[item.spec.name] = rng.random((count, *sizes)).astype(item.spec.dtype)
+    return made
 
 
 def processed(

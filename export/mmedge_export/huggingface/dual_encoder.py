@@ -22,11 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
+from mmedge.optional import require
 from mmedge.project import InputTable, Project
 from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
 from mmedge_export.huggingface.answering import answering_method
-from mmedge_export.huggingface.inputs import axes_of, forward_names, modality_of, tables_of
+from mmedge_export.huggingface.inputs import (
+    axes_of,
+    forward_names,
+    modality_of,
+    output_fields,
+    tables_of,
+)
 from mmedge_export.huggingface.single_pass import results_of
 from mmedge_export.huggingface.transformers_aid import transformers_aid
 from mmedge_export.replaced_forward import replaced_forward
@@ -125,6 +132,9 @@ class DualEncoder:
         has = [tower for tower in TOWERS if hasattr(view.model_class, tower.method)]
         if len(has) != 2 or getattr(view.model_class, "can_generate", bool)():
             return "it has not exactly two towers (get_text_features and one other)"
+        embeddings = {tower.embedding for tower in has}
+        if not embeddings <= output_fields(view.model_class):
+            return f"its forward does not return {' and '.join(sorted(embeddings))}"
         inputs, _ = tables_of(view, forward_names(view.model_class))
         missing = [t.modality for t in has if not _of(inputs, t.modality)]
         if missing:
@@ -187,7 +197,8 @@ def _tower(model: nn.Module, tower: Tower, example: Tensors) -> ComponentModule:
 
 def _answer(model: nn.Module, tower: Tower, example: Tensors, wanted: Tensors) -> Answer:
     """Where forward can be answered with the tower's embedding: tried, and compared."""
-    places: list[Answer] = [_at_module(path) for path in tower.modules if _has_module(model, path)]
+    paths = [path for path in tower.modules if _has_module(model, path)]
+    places = [_at_module(path, make) for path in paths for make in (_itself, _pooled)]
     places.append(_at_method(tower.method))
     for place in places:
         if _reproduces(model, place, wanted[tower.embedding], example, wanted):
@@ -220,16 +231,20 @@ def _has_module(model: nn.Module, path: str) -> bool:
     return any(name == path for name, _ in model.named_modules())
 
 
-def _at_module(path: str) -> Answer:
+def _itself(embedding: Tensor) -> Any:
+    return embedding
+
+
+def _pooled(embedding: Tensor) -> Any:
+    outputs = require("transformers.modeling_outputs")
+    return outputs.BaseModelOutputWithPooling(pooler_output=embedding)
+
+
+def _at_module(path: str, make: Callable[[Tensor], Any]) -> Answer:
     @contextmanager
     def answer(model: nn.Module, embedding: Tensor) -> Iterator[None]:
-        module = model.get_submodule(path)
-        result: Any = embedding
-        if hasattr(module, "config"):  # a tower of its own returns a ModelOutput
-            from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-            result = BaseModelOutputWithPooling(pooler_output=embedding)
-        with replaced_forward(module, lambda *_args, **_kwargs: result):
+        result = make(embedding)
+        with replaced_forward(model.get_submodule(path), lambda *_args, **_kwargs: result):
             yield
 
     return answer
@@ -238,10 +253,7 @@ def _at_module(path: str) -> Answer:
 def _at_method(method: str) -> Answer:
     @contextmanager
     def answer(model: nn.Module, embedding: Tensor) -> Iterator[None]:
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-        result = BaseModelOutputWithPooling(pooler_output=embedding)
-        with answering_method(model, method, result):
+        with answering_method(model, method, _pooled(embedding)):
             yield
 
     return answer

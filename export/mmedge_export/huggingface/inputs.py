@@ -6,6 +6,8 @@ What an axis means follows from the tensor's name, which is the same in all of t
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -46,6 +48,12 @@ _MODALITIES = (
     ("audio", ("input_features", "input_values", "audio", "is_longer")),
     ("text", ("input_ids", "mask", "token_type", "bbox", "decoder")),
 )
+# Made outside of the model and its processor: the axis that varies, and what the config calls
+# the last one's size.
+_BY_CONFIG = {
+    "visual_feats": ("regions", "visual_feat_dim"),
+    "visual_pos": ("regions", "visual_pos_dim"),
+}
 # The range of an axis, where the config does not bound it: (smallest, largest).
 _RANGES = {
     BATCH: (1, 64),
@@ -57,6 +65,8 @@ _RANGES = {
     # A second of sound at 16 kHz is 16,000 samples: from a twentieth of one to a minute.
     "samples": (800, 960_000),
 }
+# The size of an axis of which there is no sample.
+TYPICAL = 36
 # What a text may be long where the config does not say.
 DEFAULT_LENGTH = 512
 
@@ -64,7 +74,10 @@ DEFAULT_LENGTH = 512
 def tables_of(
     view: CheckpointView, names: Iterable[str]
 ) -> tuple[dict[str, InputTable], dict[str, Axis]]:
-    """[inputs] and [axes] for those of the sample's tensors that are in `names`, in its order."""
+    """[inputs] and [axes] for those of the sample's tensors that are in `names`, in its order.
+
+    What no processor makes (the regions an object detector found) has the size the config says.
+    """
     wanted = set(names)
     inputs = {
         name: InputTable(
@@ -73,6 +86,10 @@ def tables_of(
         for name, array in view.sample.items()
         if name in wanted
     }
+    for name, (axis, field) in _BY_CONFIG.items():
+        if name in wanted and hasattr(view.config, field):
+            shape = (BATCH, axis, int(getattr(view.config, field)))
+            inputs[name] = InputTable(shape=shape, modality=modality_of(name))
     return inputs, axes_of(view, inputs)
 
 
@@ -97,7 +114,8 @@ def axes_of(view: CheckpointView, inputs: dict[str, InputTable]) -> dict[str, Ax
     """The range of every named axis; `opt` is what the sample has."""
     found: dict[str, Axis] = {}
     for name, table in inputs.items():
-        for size, dim in zip(view.sample[name].shape, table.shape, strict=True):
+        sizes = view.sample[name].shape if name in view.sample else [TYPICAL] * len(table.shape)
+        for size, dim in zip(sizes, table.shape, strict=True):
             if isinstance(dim, str) and dim not in found:
                 low, high = _range(dim, view)
                 found[dim] = Axis(low, max(low, min(int(size), high)), high)
@@ -118,6 +136,14 @@ def longest_text(view: CheckpointView) -> int:
     limits.append(dict(view.processor.get("text") or {}).get("max_length"))
     known = [int(limit) for limit in limits if limit]
     return min(known) if known else DEFAULT_LENGTH
+
+
+def output_fields(model_class: type[Any]) -> set[str]:
+    """Fields of the ModelOutput that forward is annotated to return."""
+    annotation = str(inspect.signature(model_class.forward).return_annotation)
+    module = sys.modules[model_class.__module__]
+    kinds = [getattr(module, word, None) for word in re.findall(r"\w+", annotation)]
+    return {name for kind in kinds for name in getattr(kind, "__dataclass_fields__", ())}
 
 
 def forward_names(model_class: type[Any]) -> set[str]:

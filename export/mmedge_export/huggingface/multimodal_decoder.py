@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
 from mmedge.project import Project
-from mmedge.recipes import ComponentModule, Split, Tensors
+from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
 from mmedge.tensors import Array, TensorSpec
 from mmedge.wiring import Generation, axis_size, resize_axis
@@ -33,12 +33,24 @@ from mmedge_export.huggingface.cache_tensors import cache_names, cache_tensors
 from mmedge_export.huggingface.causal_step import CausalStep
 from mmedge_export.huggingface.feature_encoder import FeatureEncoder, flattened
 from mmedge_export.huggingface.generation_settings import generation_settings
+from mmedge_export.huggingface.inputs import forward_names, modality_of, tables_of
 from mmedge_export.huggingface.prompt_embedder import DecoderCall, PromptEmbedder, decoder_call
 from mmedge_export.huggingface.recording import Recording, record_generate
 from mmedge_export.huggingface.transformers_aid import transformers_aid
 
 EMBED, MERGE, DECODER = "embed_tokens", "merge_features", "decoder_model_merged"
 PROMPT, MASK = "input_ids", "attention_mask"
+# Component -> the method that makes its features, and the modality of its inputs.
+ENCODERS = {
+    "vision_encoder": ("get_image_features", "image"),
+    "audio_encoder": ("get_audio_features", "audio"),
+}
+# Method of the processor -> inputs that upstream takes for all examples in a row.
+FLAT = {
+    "plain_several": ("pixel_values",),
+    "patches": ("pixel_values", "image_grid_thw"),
+    "any_resolution": ("pixel_values", "image_sizes"),
+}
 # Steps that are recorded: the prompt, and one that continues it.
 RECORDED = 2
 # New tokens in the example of a decoder call: not 1, which torch.export takes for a constant,
@@ -71,6 +83,32 @@ class Encoder:
 
 class MultimodalDecoder:
     """A causal decoder whose prompt may hold images and sounds."""
+
+    def propose(self, view: CheckpointView) -> Proposal | str:
+        """A class that generates, with a decoder-only language model that takes embeddings."""
+        kind = view.model_class
+        if not getattr(kind, "can_generate", bool)():
+            return "it does not generate"
+        if getattr(view.config.get_text_config(decoder=True), "is_encoder_decoder", False):
+            return "its language model is an encoder-decoder"
+        names = forward_names(kind)
+        inputs, axes = tables_of(view, names)
+        if PROMPT not in inputs:
+            return "no sample of its text is known"
+        encoders = {
+            component: method
+            for component, (method, modality) in ENCODERS.items()
+            if hasattr(kind, method) and any(modality_of(n) == modality for n in inputs)
+        }
+        options: dict[str, Any] = {"encoders": encoders} if encoders else {}
+        image: Any = view.processor.get("image") or {}
+        flat = [name for name in FLAT.get(str(image.get("method")), ()) if name in inputs]
+        if flat:
+            options["flat"] = flat
+        reasons = [f"{kind.__name__} generates with a decoder-only language model"]
+        reasons += [f"{name} is {kind.__name__}.{method}" for name, method in encoders.items()]
+        reasons.append(f"one graph, {DECODER}, for the prompt and for each token after it")
+        return Proposal("multimodal decoder", inputs, axes, options, tuple(reasons))
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors

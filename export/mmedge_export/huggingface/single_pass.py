@@ -22,6 +22,8 @@ from mmedge_export.huggingface.inputs import forward_names, tables_of
 from mmedge_export.huggingface.transformers_aid import transformers_aid
 
 MODEL = "model"
+# Several texts with each image; upstream takes those of all images in a row.
+QUERIES = ("input_ids", "attention_mask")
 # Of a ModelOutput: what is no result of the task.
 NO_RESULTS = ("loss", "past_key_values", "hidden_states", "attentions")
 
@@ -89,7 +91,9 @@ class SinglePass:
         left = [name for name in view.sample if name not in names]
         reasons = [f"forward takes {', '.join(inputs)} and is exported whole"]
         reasons += [f"{name} is made by the processor and not taken by forward" for name in left]
-        return Proposal("single pass", inputs, axes, {}, tuple(reasons))
+        flat = [name for name in QUERIES if name in inputs and len(inputs[name].shape) == 3]
+        options = {"flat": flat} if flat else {}
+        return Proposal("single pass", inputs, axes, options, tuple(reasons))
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors
