@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import THREADS, as_json, emit, strong
+from mmedge.cli.console import THREADS, FiniteRange, as_json, emit, strong
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,53 +29,58 @@ SHOWN_VALUES = 8
     metavar="NAME=VALUE",
     help="An input: a file (photo.png, clip.wav, array.npy) or a text. Once for each input.",
 )
+@click.option("--image", multiple=True, help="An image file. Several are a batch.")
+@click.option("--text", multiple=True, help="A text. Several are a batch.")
+@click.option("--audio", multiple=True, help="A sound file. Several are a batch.")
+@click.option("--max-new-tokens", type=click.IntRange(0), help="Generate at most so many tokens.")
+@click.option("--temperature", type=FiniteRange(0, min_open=True), help="Sample; 1 as it is.")
+@click.option("--top-k", type=click.IntRange(1), help="Sample from the likeliest tokens.")
+@click.option(
+    "--top-p",
+    type=FiniteRange(0, 1, min_open=True),
+    help="Sample from the tokens that make up this probability.",
+)
+@click.option("--min-p", type=FiniteRange(0, 1), help="Sample, by the likeliest's probability.")
+@click.option("--seed", type=click.IntRange(0), help="Sample the same tokens every time.")
+@click.option(
+    "--stop-token", type=click.IntRange(0), multiple=True, help="End at this token id, too."
+)
 @click.option("--threads", type=THREADS, help="Threads for the engine.")
 @click.option("--save", type=click.Path(), help="Also write all outputs to this file, as .npz.")
 @as_json
 def command(
-    bundle: str, inputs: tuple[str, ...], threads: int | None, save: str | None, as_json: bool
+    bundle: str,
+    inputs: tuple[str, ...],
+    image: tuple[str, ...],
+    text: tuple[str, ...],
+    audio: tuple[str, ...],
+    stop_token: tuple[int, ...],
+    threads: int | None,
+    save: str | None,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
-    """Run BUNDLE on inputs from files and texts."""
+    """Run BUNDLE on inputs from files and texts; a bundle that generates answers in text."""
     from mmedge import runtime
+    from mmedge.cli.run_inputs import parse_inputs
+    from mmedge.cli.run_tokens import answer, as_facts, check_generates
 
+    settings["stop_token"] = stop_token or None
     with runtime.load(bundle, threads=threads) as opened:
-        outputs = opened(**_parse_all(inputs, opened))
-        facts = {name: _describe(opened, name, array) for name, array in outputs.items()}
+        given = parse_inputs(inputs, {"image": image, "text": text, "audio": audio}, opened)
+        if opened.wiring.generation is not None:
+            tokens, printed = answer(opened, given, settings, stream=not as_json)
+            outputs, facts = {"tokens": tokens}, as_facts(opened, tokens)
+        else:
+            check_generates(opened, settings)
+            outputs, printed = opened(**given), None
+            facts = {name: _describe(opened, name, array) for name, array in outputs.items()}
     if save:
         _save(Path(save), outputs)
-    emit(facts, as_json=as_json, render=_table)
-
-
-def _parse_all(items: tuple[str, ...], bundle: Bundle) -> dict[str, Any]:
-    from mmedge.errors import InputError
-
-    values: dict[str, Any] = {}
-    for item in items:
-        name, value = _parse(item, bundle)
-        if name in values:
-            raise InputError(f"input {name!r} is given twice", hint="once for each input")
-        values[name] = value
-    return values
-
-
-def _parse(item: str, bundle: Bundle) -> tuple[str, Any]:
-    """NAME=VALUE; a .npy file is an array, every other value is left to preprocessing."""
-    import numpy as np
-
-    from mmedge.errors import InputError
-
-    name, equals, value = item.partition("=")
-    known = [model_input.spec.name for model_input in bundle.wiring.inputs]
-    if not equals:
-        raise InputError(f"{item!r} is not NAME=VALUE", expected=f"one of {', '.join(known)}")
-    if not value.endswith(".npy"):
-        return name, value
-    try:
-        # Not np.load: that takes archives and, where it may, pickles.
-        with Path(value).open("rb") as stream:
-            return name, np.lib.format.read_array(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{value} is not a numpy array file", found=error) from error
+    if printed is None or as_json:
+        emit(facts, as_json=as_json, render=_table)
+    else:
+        click.echo(printed)
 
 
 def _describe(bundle: Bundle, name: str, array: Array) -> dict[str, Any]:

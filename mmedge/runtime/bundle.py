@@ -148,6 +148,11 @@ class Bundle:
             stream.end()
         return tokens
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether tokens can be decoded."""
+        return len(self.raw_inputs.tokenizer_names()) == 1
+
     def decode(self, tokens: Array) -> list[str]:
         """The text of each row of tokens, up to its end token and without special tokens.
 

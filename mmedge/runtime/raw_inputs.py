@@ -31,6 +31,19 @@ class RawInputs:
         """What the processor takes."""
         return [] if self.processor is None else list(self.processor.raw_inputs())
 
+    @property
+    def names(self) -> list[str]:
+        """All that may be given."""
+        return [*self.raw_names, *(item.spec.name for item in self._wiring.inputs)]
+
+    def of_modality(self, modality: str) -> list[str]:
+        """The inputs that take raw values of that modality."""
+        if self.processor is not None:
+            raw = self.processor.raw_inputs()
+            return [name for name, item in raw.items() if item.modality == modality]
+        inputs = self._wiring.inputs
+        return [i.spec.name for i in inputs if i.modality == modality and i.preprocess]
+
     def tensors(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """The inputs as tensors, those of the processor converted together.
 
@@ -48,11 +61,7 @@ class RawInputs:
 
     def tokenizer_file(self) -> Path:
         """The tokenizer of the texts that go in, which is that of the tokens that come out."""
-        names = [] if self.processor is None else list(self.processor.files())
-        names += [name for item in self._wiring.inputs for name in preprocess_files(item)]
-        names = [*dict.fromkeys(name for name in names if name.endswith(".json"))]
-        if not names:  # a model that takes no text may still make one
-            names = [name for name in self._listed if PurePosixPath(name).name == "tokenizer.json"]
+        names = self.tokenizer_names()
         if len(names) != 1:
             raise BundleError(
                 "nothing says how tokens become text",
@@ -63,11 +72,19 @@ class RawInputs:
             )
         return self._directory / names[0]
 
+    def tokenizer_names(self) -> list[str]:
+        """The files that may be that tokenizer: none, one, or several that disagree."""
+        names = [] if self.processor is None else list(self.processor.files())
+        names += [name for item in self._wiring.inputs for name in preprocess_files(item)]
+        names = [*dict.fromkeys(name for name in names if name.endswith(".json"))]
+        # A model that takes no text may still make one.
+        listed = [name for name in self._listed if PurePosixPath(name).name == "tokenizer.json"]
+        return names or listed
+
     def _check_known(self, inputs: Mapping[str, Any]) -> None:
-        known = [*self.raw_names, *(item.spec.name for item in self._wiring.inputs)]
         for name in inputs:
-            if name not in known:
-                raise InputError(f"there is no input {name!r}", hint=nearest(name, known))
+            if name not in self.names:
+                raise InputError(f"there is no input {name!r}", hint=nearest(name, self.names))
 
     def _converted(self, raw: Mapping[str, Any], tensors: Mapping[str, Array]) -> dict[str, Array]:
         """What the processor makes that the model takes."""
