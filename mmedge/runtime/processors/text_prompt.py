@@ -77,6 +77,10 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tasks: dict[str, str] = {}
     token_types: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse an unknown rule before the first prompt."""
+        self._rule()
+
     def raw_inputs(self) -> dict[str, RawInput]:
         """A text."""
         types = ("mm_token_type_ids",) if self.token_types else ()
@@ -121,6 +125,9 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return sentence.replace("{input}", rest)
         return text
 
+    def _rule(self) -> ImageTokens:
+        return decode_method(self.image_tokens, RULES, where="[text.image_tokens]")
+
     def _expanded(self, prompt: _Prompt, pictures: list[Picture]) -> str:
         parts = prompt.text.split(self.image_token)
         if len(parts) - 1 != len(pictures):
@@ -129,7 +136,7 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 found=f"{len(parts) - 1} in the text, {len(pictures)} images",
                 hint=f"leave {self.image_token} out: it is put where the model expects it",
             )
-        rule = decode_method(self.image_tokens, RULES, where="image_tokens")
+        rule = self._rule()
         shown = [rule.text(self.image_token, picture) for picture in pictures]
         return parts[0] + "".join(a + b for a, b in zip(shown, parts[1:], strict=True))
 
