@@ -46,9 +46,10 @@ def export_component(
     import torch
 
     names = [name for spec in specs for name in spec.dynamic_axes.values()]
-    # An axis that nothing else has follows from the others (past + new): torch finds out how.
-    alone = [name for name in names if names.count(name) == 1 and name not in axes]
-    dims: dict[str, Any] = dict.fromkeys(alone, torch.export.Dim.DYNAMIC)
+    # An axis without a declared range has the one that the module admits (a past, by its table
+    # of positions), and may follow from the others (past + new): torch finds out which and how.
+    free = [name for name in names if name not in axes]
+    dims: dict[str, Any] = dict.fromkeys(free, torch.export.Dim.DYNAMIC)
     shapes = tuple(_dynamic_shape(spec, axes, dims) for spec in specs)
     if _is_variadic(component.module):
         shapes = (shapes,)  # type: ignore[assignment]

@@ -16,10 +16,11 @@ from mmedge.graph.layers import account_for_layers
 from mmedge.graph.passes import DEFAULT_PASSES, LEGALIZING_PASSES, PassRecord, run_passes
 from mmedge.graph.repeatable import check_repeatable
 from mmedge.graph.wire import learned_substitutes, wire
-from mmedge.recipes import ComponentModule, Split, load_recipe
+from mmedge.project import Project
+from mmedge.recipes import ComponentModule, Split, Tensors, load_recipe
 from mmedge.stage import Workspace
 from mmedge.tensors import Array, TensorSpec
-from mmedge.wiring import Wiring
+from mmedge.wiring import Wiring, axis_size
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +41,7 @@ class Export:
         project, split = workspace.project, workspace.split
         example = example_tensors(workspace)
         boundaries = infer_boundaries(split, project.model_inputs(), example, project.axes())
-        values = split.run(example)
+        values = split.run(traceable(split, example, project))
         graphs: dict[str, str] = {}
         record: dict[str, Any] = {}
         for component in split.components:
@@ -143,6 +144,24 @@ def example_tensors(workspace: Workspace) -> dict[str, torch.Tensor]:
         if item.spec.name not in arrays:
             dims = [d if isinstance(d, int) else size for d in item.spec.shape]
             arrays[item.spec.name] = np.ones(dims, dtype=item.spec.dtype)
+    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
+
+
+def traceable(split: Split, example: Tensors, project: Project) -> dict[str, torch.Tensor]:
+    """The example with every dynamic axis at least two long, and none as long as another.
+
+    torch.export takes a size of one for a constant, and equal sizes for one size.
+    """
+    import torch
+
+    specs = [item.spec for item in project.model_inputs()]
+    arrays = {name: tensor.numpy() for name, tensor in example.items()}
+    sizes = {axis: axis_size(arrays, specs, axis) for axis in project.axes()}
+    for axis, limits in project.axes().items():
+        if sizes[axis] < 2 <= limits.max:
+            free = (size for size in range(2, limits.max + 1) if size not in sizes.values())
+            sizes[axis] = next(free, limits.max)
+            arrays = split.resized(arrays, specs, axis=axis, size=sizes[axis])
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
 

@@ -82,8 +82,11 @@ def _with_modalities(components: list[ComponentSpec], project: Project) -> list[
 
 
 def _without_unused(components: list[ComponentSpec], split: Split) -> list[ComponentSpec]:
-    """Components that some output needs."""
+    """Components that some output or the generating loop needs."""
     needed = {source.split(".")[0] for source in split.outputs.values()}
+    if split.generation is not None:
+        needed |= {source.split(".")[0] for source in split.generation.sources}
+        needed.add(split.generation.embed or split.generation.decoder)
     kept: list[ComponentSpec] = []
     for component in reversed(components):
         if component.name in needed:
