@@ -24,7 +24,7 @@ from mmedge.checkpoint.processor_sources import (
 from mmedge.checkpoint.processor_text import TEXTS, plain
 
 Table = dict[str, Any]
-SEVERAL_IMAGES = frozenset({"LlavaProcessor"})
+SEVERAL_IMAGES = frozenset({"LlavaProcessor", "Gemma3Processor", "PaliGemmaProcessor"})
 READ_BY_NOBODY = frozenset({"vision-encoder-decoder", "speech-encoder-decoder"})
 
 

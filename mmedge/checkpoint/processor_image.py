@@ -62,6 +62,7 @@ def _padded(config: Table) -> Table:
     return {
         "method": "padded",
         "size": _size(config),
+        "crop": _crop(config),
         "divisor": config.get("size_divisor") if config["do_resize"] else None,
         "pad_size": size_table(pad_size, square=True) if pad_size else None,
     }
@@ -114,6 +115,31 @@ def _patches(config: Table) -> Table:
     }
 
 
+def _gemma3(config: Table) -> Table:
+    if config.get("do_pan_and_scan"):
+        raise UnsupportedError("pan and scan (do_pan_and_scan) is not supported")
+    return _plain(config)
+
+
+def _canvas(config: Table) -> Table:
+    """InternVL's processor asks for tiles, whatever the file of its image processor says."""
+    return {
+        "method": "canvas",
+        "size": _size(config),
+        "least": int(config["min_patches"]),
+        "most": int(config["max_patches"]),
+    }
+
+
+def _bounded_patches(config: Table) -> Table:
+    return {
+        "method": "bounded_patches",
+        "patch": int(config["patch_size"]),
+        "most": int(config["max_num_patches"]),
+        "resize": bool(config["do_resize"]),
+    }
+
+
 def _any_resolution(config: Table) -> Table:
     size = size_table(config["size"], square=False)
     crop = size_table(config["crop_size"], square=True)
@@ -129,15 +155,19 @@ def _any_resolution(config: Table) -> Table:
 
 
 METHODS: dict[str, Callable[[Table], Table]] = {
+    "BridgeTower": _padded,
     "ConditionalDetr": _detr,
     "DeformableDetr": _detr,
     "Detr": _detr,
     "Donut": _document,
+    "Gemma3": _gemma3,
+    "GotOcr2": _canvas,
     "GroundingDino": _detr,
     "Idefics3": _tiles,
     "Llava": _llava,
     "LlavaNext": _any_resolution,
     "Qwen2VL": _patches,
+    "Siglip2": _bounded_patches,
     "SmolVLM": _tiles,
     "Vilt": _padded,
 }

@@ -44,6 +44,13 @@ def tokenization_table(sources: ProcessorSources, *, types: bool | None = None) 
     return {key: value for key, value in table.items() if value not in (None, [])}
 
 
+def continued(tokens: Table, notes: list[str]) -> Table:
+    """Padded on the left: a decoder continues at the right end of its prompt."""
+    if tokens["padding_side"] != "left":
+        notes.append("prompts of a batch are padded on the left, where the tokenizer says right")
+    return {**tokens, "padding_side": "left"}
+
+
 def tokens_of(sources: ProcessorSources) -> dict[str, int]:
     """Every token of tokenizer.json, with its id; UnsupportedError for another kind of file."""
     try:

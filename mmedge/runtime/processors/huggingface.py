@@ -16,6 +16,8 @@ from mmedge.runtime.processors.audio_waveform import Waveform
 from mmedge.runtime.processors.contract import RawInput
 from mmedge.runtime.processors.decode_method import decode_method
 from mmedge.runtime.processors.image_any_resolution import AnyResolutionImage
+from mmedge.runtime.processors.image_bounded_patches import BoundedPatchesImage
+from mmedge.runtime.processors.image_canvas import CanvasImage
 from mmedge.runtime.processors.image_document import DocumentImage
 from mmedge.runtime.processors.image_padded import PaddedImage
 from mmedge.runtime.processors.image_patches import PatchedImage
@@ -38,6 +40,8 @@ IMAGE_METHODS: dict[str, type[ImageMethod]] = {
     "tiles": TiledImage,
     "patches": PatchedImage,
     "any_resolution": AnyResolutionImage,
+    "canvas": CanvasImage,
+    "bounded_patches": BoundedPatchesImage,
 }
 TEXT_METHODS: dict[str, type[TextMethod]] = {
     "plain": PlainText,

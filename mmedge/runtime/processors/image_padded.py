@@ -8,7 +8,7 @@ import numpy as np
 
 from mmedge.runtime.processors.image_size import ImageSize, Positive, Size, divisible_within_edges
 from mmedge.runtime.processors.image_steps import ImageSteps, Picture, Pictures, size_of
-from mmedge.runtime.processors.pixels import padded_to, resized
+from mmedge.runtime.processors.pixels import center_cropped, padded_to, resized
 from mmedge.tensors import Array
 
 
@@ -16,7 +16,8 @@ class PaddedImage(ImageSteps, frozen=True, forbid_unknown_fields=True, omit_defa
     """Options of method "padded".
 
     size: None leaves the images as large as they are. divisor: both edges become multiples of
-        it, as ViLT does. pad_size: the size of every padded image, instead of the largest.
+        it, as ViLT does. crop: the middle that is kept (BridgeTower). pad_size: the size of every
+        padded image, instead of the largest.
     """
 
     several: ClassVar[bool] = False
@@ -24,6 +25,7 @@ class PaddedImage(ImageSteps, frozen=True, forbid_unknown_fields=True, omit_defa
 
     size: ImageSize | None = None
     divisor: Positive | None = None
+    crop: ImageSize | None = None
     pad_size: ImageSize | None = None
 
     def convert(self, examples: list[list[Array]]) -> Pictures:
@@ -41,6 +43,8 @@ class PaddedImage(ImageSteps, frozen=True, forbid_unknown_fields=True, omit_defa
     def _one(self, pixels: Array) -> Array:
         if self.size is not None:
             pixels = resized(pixels, self._size(*size_of(pixels)), resample=self.resample)
+        if self.crop is not None:
+            pixels = center_cropped(pixels, self.crop.exact())
         return self.finish(pixels)
 
     def _size(self, height: int, width: int) -> Size:

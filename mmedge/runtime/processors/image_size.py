@@ -155,3 +155,38 @@ def inside(height: int, width: int, *, frame: Size) -> Size:
     if columns / width < rows / height:
         return min(math.ceil(height * (columns / width)), rows), columns
     return rows, min(math.ceil(width * (rows / height)), columns)
+
+
+def nearest_grid(height: int, width: int, *, tile: Size, least: int, most: int) -> Size:
+    """InternVL's choice: (rows, columns) of tiles whose aspect is nearest to the image's.
+
+    Of equally near ones the larger, up to twice the image's area.
+    """
+    sides = range(1, most + 1)
+    grids = [(c, r) for c in sides for r in sides if least <= c * r <= most]
+    best, nearest = (1, 1), math.inf
+    for columns, rows in sorted(grids, key=math.prod):  # stable, as upstream's order
+        distance = abs(width / height - columns / rows)
+        roomy = height * width > 0.5 * tile[0] * tile[1] * columns * rows
+        if distance < nearest or (distance == nearest and roomy):
+            best, nearest = (rows, columns), distance
+    return best
+
+
+def at_most_patches(height: int, width: int, *, patch: int, most: int) -> Size:
+    """SigLIP 2's rule: multiples of `patch`, the largest of at most `most` patches.
+
+    The scale is found by upstream's bisection, whose last step decides near a boundary.
+    """
+
+    def scaled(scale: float) -> Size:
+        rows, columns = (max(1, math.ceil(edge * scale / patch)) for edge in (height, width))
+        return rows * patch, columns * patch
+
+    low, high = 1e-6, 100.0
+    while high - low >= 1e-5:
+        middle = (low + high) / 2
+        rows, columns = scaled(middle)
+        fits = (rows / patch) * (columns / patch) <= most
+        low, high = (middle, high) if fits else (low, middle)
+    return scaled(low)

@@ -20,12 +20,14 @@ PilFilter = Annotated[int, msgspec.Meta(ge=0, le=5)]  # PIL.Image.Resampling
 class Picture:
     """What the text needs to know of one image: its sizes, and how it was taken apart.
 
-    grid: (rows, columns) of tiles or patches; (0, 0) where it is whole.
+    grid: (rows, columns) of tiles or patches; (0, 0) where it is whole. tiles: how many parts
+    it became, each with tokens of its own.
     """
 
     original: Size
     processed: Size
     grid: Size = (0, 0)
+    tiles: int = 1
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,19 @@ class ImageTokens(Protocol):
 
 
 class FixedTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rule "fixed": the same count for every image, and text around them. (Florence-2.)"""
+    """Rule "fixed": a count for every tile of an image, and text around. (Florence-2, Gemma 3.)
+
+    token: what is repeated, where it is not the token that holds the place in the prompt.
+    """
 
     count: Count
     before: str = ""
     after: str = ""
+    token: str | None = None
 
     def text(self, token: str, picture: Picture) -> str:
-        """The token, `count` times."""
-        return self.before + token * self.count + self.after
+        """The token, `count` times for every tile."""
+        return self.before + (self.token or token) * (self.count * picture.tiles) + self.after
 
 
 class GridTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -33,6 +33,7 @@ RULES: dict[str, type[ImageTokens]] = {
     "any_resolution": AnyResolutionTokens,
 }
 IMAGES, TEXT = "{images}", "{text}"
+LEAVE_OUT = "leave it out: it is put where the model expects the images"
 
 
 class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -63,10 +64,11 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of method "prompt".
 
     image_token: stands for an image in a prompt. image_tokens: the rule's table, {"method": ...}.
-    A text that holds image tokens itself is the whole prompt; any other one goes through the
-    template. tasks: texts that are short for a sentence; "{input}" is the rest of the text.
+    tasks: texts that are short for a sentence; "{input}" is the rest of the text.
+    whole: a text that holds image tokens is the whole prompt; else it is refused.
     bos: a templated prompt that begins with it gets no special tokens from the tokenizer.
-    token_types: also make mm_token_type_ids, 1 at image tokens.
+    token_types: the name of an output that is 1 at image tokens, else 0. type_token: the token
+    that counts as one, where it is not image_token.
     """
 
     tokens: Tokenization
@@ -75,7 +77,9 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     template: PromptTemplate
     bos: str | None = None
     tasks: dict[str, str] = {}
-    token_types: bool = False
+    token_types: str | None = None
+    type_token: str | None = None
+    whole: bool = True
 
     def __post_init__(self) -> None:
         """Refuse an unknown rule before the first prompt."""
@@ -83,7 +87,7 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def raw_inputs(self) -> dict[str, RawInput]:
         """A text."""
-        types = ("mm_token_type_ids",) if self.token_types else ()
+        types = (self.token_types,) if self.token_types else ()
         return {"text": RawInput("text", (*self.tokens.outputs, *types))}
 
     def convert(
@@ -103,13 +107,15 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         encodings = self.tokens.encode(expanded, files, name="text", special_tokens=special)
         tensors = self.tokens.tensors(encodings)
         if self.token_types:
-            image_id = self.tokens.tokenizer(files).token_to_id(self.image_token)
-            is_image = tensors["input_ids"] == image_id
-            tensors["mm_token_type_ids"] = is_image.astype(np.int64)
+            token = self.type_token or self.image_token
+            is_image = tensors["input_ids"] == self.tokens.tokenizer(files).token_to_id(token)
+            tensors[self.token_types] = is_image.astype(np.int64)
         return tensors
 
     def _prompt(self, text: str, pictures: list[Picture]) -> _Prompt:
         if self.image_token in text:
+            if not self.whole:
+                raise InputError(f"the text holds {self.image_token}", found=text, hint=LEAVE_OUT)
             return _Prompt(text, special=True)
         prompt = self.template.prompt(self._task(text), len(pictures))
         return _Prompt(prompt, special=not (self.bos and prompt.startswith(self.bos)))
@@ -134,7 +140,7 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError(
                 f"the text holds another number of {self.image_token} than there are images",
                 found=f"{len(parts) - 1} in the text, {len(pictures)} images",
-                hint=f"leave {self.image_token} out: it is put where the model expects it",
+                hint=LEAVE_OUT,
             )
         rule = self._rule()
         shown = [rule.text(self.image_token, picture) for picture in pictures]

@@ -42,7 +42,11 @@ PLAIN: dict[str, Callable[[], Any]] = {
         images("Flava", crop_size=SMALL), tokenizers.bert()
     ),
     "blip": lambda: transformers.BlipProcessor(images("Blip"), tokenizers.bert()),
-    "git": lambda: transformers.GitProcessor(images("CLIP", **CLIP_IMAGES), tokenizers.bert()),
+    "clipseg": lambda: transformers.CLIPSegProcessor(images("ViT"), tokenizers.clip()),
+    "bridgetower": lambda: transformers.BridgeTowerProcessor(
+        images("BridgeTower", size={"shortest_edge": 64}, crop_size={"shortest_edge": 48}),
+        tokenizers.roberta(),
+    ),
     "vilt": lambda: transformers.ViltProcessor(
         images("Vilt", size={"shortest_edge": 64}), tokenizers.bert(model_max_length=40)
     ),
@@ -100,6 +104,28 @@ def test_siglip_takes_the_models_length_where_the_tokenizer_has_none(saved: Save
     ours = saved(processor, config='{"text_config": {"max_position_embeddings": 17}}')
     assert ours.convert(text="a")["input_ids"].shape == (1, 17)
     assert any("17 positions" in note for note in ours.found.notes)
+
+
+def test_siglip2_pads_to_64_tokens(saved: Save, photos: list[Image.Image]) -> None:
+    pixels = transformers.Siglip2ImageProcessorPil()
+    ours = saved(processor := transformers.Siglip2Processor(pixels, tokenizers.t5()))
+    theirs = processor(images=photos, text=TEXTS, return_tensors="np")
+    result = ours.convert(image=photos, text=TEXTS)
+    assert_same(result, theirs, names=" ".join(theirs))
+    assert result["input_ids"].shape == (2, 64)
+
+
+def test_git_question_ends_without_the_token_that_would_end_the_answer(
+    saved: Save, photos: list[Image.Image]
+) -> None:
+    """As upstream's documentation of visual question answering asks for it."""
+    tokenizer = tokenizers.bert()
+    ours = saved(transformers.GitProcessor(images("CLIP", **CLIP_IMAGES), tokenizer))
+    question = "what is in this picture?"
+    ids = tokenizer(question, add_special_tokens=False)["input_ids"]
+    result = ours.convert(image=photos[0], text=question)
+    assert result["input_ids"].tolist() == [[tokenizer.cls_token_id, *ids]]
+    assert set(result) == {"input_ids", "attention_mask", "pixel_values"}
 
 
 def owlvit() -> Any:

@@ -106,11 +106,42 @@ def qwen(name: str = "Qwen2VLProcessor", **options: Any) -> Any:
     return without_video(name)(images, tokenizer, None, chat_template=QWEN_CHAT)
 
 
+def gemma3() -> Any:
+    marks = ("<start_of_turn>", "<start_of_image>", "<end_of_image>", "<soft>")
+    tokenizer = tokenizers.llama(*marks, padding_side="left")
+    named = zip(("boi_token", "eoi_token", "image_token"), marks[1:], strict=True)
+    for name, token in named:
+        setattr(tokenizer, name, token)
+        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
+        tokenizer.init_kwargs[name] = token
+    images = transformers.Gemma3ImageProcessorPil(size={"height": 24, "width": 24})
+    chat = LLAVA_CHAT.replace("<image>", "<start_of_image>")
+    return transformers.Gemma3Processor(
+        images, tokenizer, chat_template="{{ bos_token }}" + chat, image_seq_length=5
+    )
+
+
+def internvl() -> Any:
+    names = ("start_image_token", "end_image_token", "context_image_token", "video_token")
+    marks = ("<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+    tokenizer = tokenizers.llama(*marks, padding_side="left")
+    for name, token in zip(names, marks, strict=True):
+        setattr(tokenizer, name, token)
+        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
+        tokenizer.init_kwargs[name] = token
+    images = transformers.GotOcr2ImageProcessorPil(size={"height": 24, "width": 20}, max_patches=7)
+    chat = LLAVA_CHAT.replace("<image>", "<IMG_CONTEXT>")
+    kind = without_video("InternVLProcessor")
+    return kind(images, tokenizer, None, image_seq_length=3, chat_template=chat)
+
+
 FAMILIES: dict[str, tuple[Callable[..., Any], str, str]] = {
     "llava": (llava, "pixel_values", "<image>"),
     "llava_next": (llava_next, "pixel_values image_sizes", "<image>"),
     "smolvlm": (smolvlm, "pixel_values pixel_attention_mask", "<image>"),
     "idefics3": (idefics3, "pixel_values pixel_attention_mask", "<image>"),
+    "gemma3": (gemma3, "pixel_values token_type_ids", "<start_of_image>"),
+    "internvl": (internvl, "pixel_values", "<IMG_CONTEXT>"),
     "qwen2_vl": (qwen, "pixel_values image_grid_thw mm_token_type_ids", "<|image_pad|>"),
     "qwen2_5_vl": (
         lambda: qwen("Qwen2_5_VLProcessor"),
@@ -369,6 +400,22 @@ def test_blip2_puts_image_tokens_before_the_text_and_its_padding(
     assert "token_type_ids" not in result
     alone = processor(text="what?", return_tensors="np")
     assert_same(ours.convert(text=["what?"]), alone, names="")
+
+
+def test_paligemma_puts_images_then_the_first_token_then_a_prefix(
+    saved: Save, photos: list[Image.Image]
+) -> None:
+    images = transformers.SiglipImageProcessorPil(size={"height": 32, "width": 32})
+    images.image_seq_length = 4
+    tokenizer = tokenizers.llama("<image>", padding_side="left")
+    ours = saved(processor := transformers.PaliGemmaProcessor(images, tokenizer))
+    texts = ["caption en", "what is this temple"]
+    theirs = processor(images=photos, text=texts, padding=True, return_tensors="np")
+    result = ours.convert(image=photos, text=texts)
+    expected = {**theirs, "pixel_values": theirs["pixel_values"][:, None]}
+    assert_same(result, expected, names=f"{TEXT} token_type_ids pixel_values")
+    with pytest.raises(InputError, match="leave it out"):
+        ours.convert(image=photos[0], text="<image>caption en")
 
 
 def test_samples_that_travel_with_the_package_are_understood(
