@@ -22,6 +22,8 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_slower: accept an engine that is measurably slower than PyTorch eager.
     debug: compare the graph before and after every pass.
     trust_pickle: unpickle checkpoints that are not plain tensors.
+    trust_remote_code: run the Python files that a Hugging Face directory brings.
+    ignore_estimate: begin even where memory or disk are less than the compile is expected to need.
     """
 
     opset: int | None = None
@@ -32,6 +34,8 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_slower: bool = False
     debug: bool = False
     trust_pickle: bool = False
+    trust_remote_code: bool = False
+    ignore_estimate: bool = False
 
 
 def merge(table: dict[str, Any], flags: dict[str, Any], *, where: object) -> CompileConfig:

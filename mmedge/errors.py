@@ -13,7 +13,8 @@
     ├── BundleError                8   a bundle is tampered, truncated or from a newer schema
     ├── MissingDependencyError     9   an optional library is not installed
     ├── OutputError               10   the output cannot be written: permissions, space
-    └── InputError                11   a value passed to a bundle does not fit its declared input
+    ├── InputError                11   a value passed to a bundle does not fit its declared input
+    └── ResourceError             12   this machine has too little memory or disk for the work
 
 Exit code 2 is the command line's own (unknown option), 130 is an interrupt, 143 SIGTERM.
 """
@@ -135,3 +136,9 @@ class InputError(MmedgeError):
     """A value given to a bundle does not fit the declared input."""
 
     exit_code = 11
+
+
+class ResourceError(MmedgeError):
+    """The machine has less memory or disk than the work is expected to need."""
+
+    exit_code = 12

@@ -20,6 +20,8 @@ from mmedge.artifact import Artifact, Provenance, replace
 from mmedge.backends.stages import Build
 from mmedge.bundle.pack import check_shipped, pack
 from mmedge.cache import StageCache, code_digest, default_cache_directory, key_of, tool_versions
+from mmedge.checkpoint.demand import demand
+from mmedge.checkpoint.hashing import checkpoint_path
 from mmedge.checkpoint.load import checkpoint_hash, load_model
 from mmedge.checkpoint.stages import Load
 from mmedge.config import CompileConfig, merge
@@ -34,6 +36,7 @@ from mmedge.project import Project, load_project
 from mmedge.proposing import is_bare_checkpoint, propose
 from mmedge.report.build import build_report
 from mmedge.report.html import render_html
+from mmedge.room import Room
 from mmedge.runtime.manifest import Manifest, is_bundle, read_manifest
 from mmedge.stage import Stage, Workspace
 from mmedge.storage import check_replaceable, exclusive
@@ -87,7 +90,8 @@ def compile_project(
     settings: fields of `CompileConfig`; they win over the project's [compile] table.
     Raises MmedgeError (see `mmedge.errors`); then nothing is left at `output`.
     """
-    project = _project_at(Path(path), samples)
+    trusted = bool(settings.get("trust_remote_code"))
+    project = _project_at(Path(path), samples, trust_remote_code=trusted)
     config = merge(project.file.compile, settings, where=project.directory)
     device = load_target(target)
     destination = Path(output).resolve()
@@ -96,9 +100,14 @@ def compile_project(
     check_metric(project)
     store = StageCache(cache or default_cache_directory())
     with exclusive(destination), store.in_use():
-        workspace = _workspace(project, config, device, progress)
+        room = Room.of(demand(checkpoint_path(project)), cache=store.directory, output=destination)
+        progress(room.sentence())
+        workspace = _workspace(
+            project, config, device, progress, room=room, scratch=store.directory
+        )
         artifact, timeline = run_stages(_first(workspace), workspace, store, use_cache=use_cache)
         report = build_report(artifact, project, device, timeline)
+        report["resources"] = room.to_dict()
         progress("writing the bundle")
         manifest = pack(artifact, project, destination, report=report, render=render_html)
     return Compiled(destination, manifest, report)
@@ -135,14 +144,22 @@ def run_stages(
     return artifact, timeline
 
 
-def make_model(project: Project, config: CompileConfig) -> tuple[torch.nn.Module, dict[str, Any]]:
+def make_model(
+    project: Project, config: CompileConfig, scratch: Path
+) -> tuple[torch.nn.Module, dict[str, Any]]:
     """The user's model and the record of how it was loaded.
 
     PyTorch gets as many threads as the engine will, for fair comparisons.
+    scratch: where large temporary files may be.
     """
     torch = require("torch")
     torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
-    loaded = load_model(project, trust_pickle=config.trust_pickle)
+    loaded = load_model(
+        project,
+        trust_pickle=config.trust_pickle,
+        trust_remote_code=config.trust_remote_code,
+        scratch=scratch,
+    )
     return loaded.model, msgspec.to_builtins(loaded.record)
 
 
@@ -162,13 +179,16 @@ def live_model(
         )
     settings = {"threads": threads}
     config = merge(project.file.compile, settings, where=project.directory)
-    return _workspace(project, config, load_target(manifest.target), progress)
+    device = load_target(manifest.target)
+    return _workspace(project, config, device, progress, scratch=default_cache_directory())
 
 
-def _project_at(path: Path, samples: tuple[str, ...]) -> Project:
+def _project_at(
+    path: Path, samples: tuple[str, ...], *, trust_remote_code: bool = False
+) -> Project:
     """The project at `path`, or the one that a recipe proposes for the checkpoint there."""
     if is_bare_checkpoint(path):
-        return propose(path, samples=samples).project
+        return propose(path, samples=samples, trust_remote_code=trust_remote_code).project
     project = load_project(path)
     if samples:
         raise ProjectError(
@@ -192,13 +212,26 @@ def _runner(stage: Stage, artifact: Artifact, workspace: Workspace) -> Callable[
 
 
 def _workspace(
-    project: Project, config: CompileConfig, target: Target, progress: Progress
+    project: Project,
+    config: CompileConfig,
+    target: Target,
+    progress: Progress,
+    *,
+    scratch: Path,
+    room: Room | None = None,
 ) -> Workspace:
+    """room: what is checked before the model is made, which a compile from the cache never does."""
+
+    def load() -> tuple[torch.nn.Module, dict[str, Any]]:
+        if room is not None and not config.ignore_estimate:
+            room.check()
+        return make_model(project, config, scratch)
+
     return Workspace(
         project=project,
         config=config,
         target=target,
-        load_model=lambda: make_model(project, config),
+        load_model=load,
         load_samples=lambda purpose: load_samples(project, purpose),
         make_split=make_split,
         progress=progress,

@@ -42,16 +42,26 @@ def is_bare_checkpoint(path: Path) -> bool:
     return (path / "config.json").is_file() and not (path / PROJECT_FILE).is_file()
 
 
-def propose(directory: Path, *, samples: tuple[str, ...] = ()) -> Proposed:
+def propose(
+    directory: Path, *, samples: tuple[str, ...] = (), trust_remote_code: bool = False
+) -> Proposed:
     """The project for the checkpoint in `directory`.
 
     samples: the user's own files to look at and to verify with.
+    trust_remote_code: run the Python files of the directory where transformers has no class.
     Raises CheckpointError for a directory that cannot be loaded, ProjectError where no recipe
     recognises the architecture, with what each of them said.
     """
     directory = directory.resolve()
     found = processor_options(directory)
-    view = _view(directory, found, samples)
+    config, model_class = config_and_class(directory, trusted=trust_remote_code)
+    view = CheckpointView(
+        directory=directory,
+        config=config,
+        model_class=model_class,
+        processor=found.options or {},
+        sample=_sample(directory, found, samples),
+    )
     refused: dict[str, str] = {}
     for name in _recognising():
         answer = load_recipe(name).propose(view)  # type: ignore[attr-defined]
@@ -71,17 +81,6 @@ def propose(directory: Path, *, samples: tuple[str, ...] = ()) -> Proposed:
 def _recognising() -> list[str]:
     names = [name for name in available_recipes() if hasattr(load_recipe(name), "propose")]
     return sorted(names, key=lambda name: LAST.index(name) if name in LAST else -1)
-
-
-def _view(directory: Path, found: ProcessorFound, samples: tuple[str, ...]) -> CheckpointView:
-    config, model_class = config_and_class(directory)
-    return CheckpointView(
-        directory=directory,
-        config=config,
-        model_class=model_class,
-        processor=found.options or {},
-        sample=_sample(directory, found, samples),
-    )
 
 
 def _sample(directory: Path, found: ProcessorFound, samples: tuple[str, ...]) -> dict[str, Array]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from mmedge.checkpoint.adapters import base_directory, is_adapter
 from mmedge.checkpoint.first_project import project_text
 from mmedge.checkpoint.formats import Format, detect, find_index, wanted_objects
 from mmedge.checkpoint.hashing import checkpoint_files
@@ -30,6 +32,8 @@ def describe(path: Path) -> CheckpointSummary:
     are told. Raises CheckpointError where it is damaged, incomplete or foreign.
     """
     format = detect(path)
+    if format is Format.ADAPTER:
+        return _describe_adapter(path)
     size_bytes = sum(file.stat().st_size for file in checkpoint_files(path))
     if format is Format.EXPORTED_PROGRAM:
         inputs, axes = program_inputs(path)
@@ -49,6 +53,15 @@ def describe(path: Path) -> CheckpointSummary:
         tensors = _by_name(t for file in files for t in safetensors_header(file))
         return CheckpointSummary(format, size_bytes, tensors)
     return _describe_pickle(path, format, size_bytes)
+
+
+def _describe_adapter(path: Path) -> CheckpointSummary:
+    """The base model's summary: what is loaded is that, with the adapter merged."""
+    base = base_directory(path)
+    summary = describe(base)
+    size_bytes = sum(file.stat().st_size for file in checkpoint_files(path))
+    notes = (*summary.notes, f"a LoRA adapter, to be merged into {base}")
+    return replace(summary, size_bytes=size_bytes, notes=notes)
 
 
 def first_project_file(path: Path) -> str:
@@ -125,7 +138,7 @@ def _locate(path: Path) -> tuple[Path, Path]:
     """The checkpoint at or in `path`, and the directory that becomes the project."""
     if not path.is_dir():
         return path, path.parent
-    if (path / "config.json").is_file() or find_index(path) is not None:
+    if (path / "config.json").is_file() or find_index(path) is not None or is_adapter(path):
         return path, path
     found = [file for file in sorted(path.iterdir()) if _is_checkpoint(file)]
     if len(found) != 1:

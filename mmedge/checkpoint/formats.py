@@ -6,6 +6,7 @@ import zipfile
 from enum import Enum
 from pathlib import Path, PurePosixPath
 
+from mmedge.checkpoint.adapters import is_adapter
 from mmedge.checkpoint.header import (
     INDEX_SUFFIX,
     looks_like_safetensors,
@@ -26,6 +27,7 @@ class Format(Enum):
     TORCH_LEGACY = "torch.save before PyTorch 1.6"
     EXPORTED_PROGRAM = "torch.export program"
     HUGGING_FACE = "Hugging Face directory"
+    ADAPTER = "LoRA adapter directory"
 
 
 ACCEPTED = (
@@ -87,17 +89,22 @@ def wanted_objects(path: Path) -> tuple[str, ...]:
 
 
 def _detect_directory(path: Path) -> Format:
+    if is_adapter(path):
+        return Format.ADAPTER
     if (path / "config.json").is_file():
         return Format.HUGGING_FACE
     if find_index(path) is not None:
         return Format.SHARDED_SAFETENSORS
     names = sorted(entry.name for entry in path.iterdir())
+    gguf = any(name.endswith(".gguf") for name in names)
     raise CheckpointError(
         "the directory is not a checkpoint",
         found=", ".join(names[:10]) or "an empty directory",
         expected=f"config.json or *{INDEX_SUFFIX} in it",
         where=path,
-        hint="name the checkpoint file itself",
+        hint="GGUF is quantized for llama.cpp: give mmedge the checkpoint that it was made from"
+        if gguf
+        else "name the checkpoint file itself",
     )
 
 

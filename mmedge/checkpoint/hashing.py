@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from mmedge.checkpoint.adapters import adapter_files, base_directory
 from mmedge.checkpoint.formats import Format, detect, find_index
 from mmedge.checkpoint.header import shard_files
-from mmedge.checkpoint.huggingface import weight_files
+from mmedge.checkpoint.huggingface import read_config, weight_files
+from mmedge.checkpoint.model_class import runs_code
 from mmedge.errors import ProjectError
 from mmedge.project import PROJECT_FILE, Project
 from mmedge.storage import sha256_file
@@ -29,10 +31,13 @@ def checkpoint_files(path: Path) -> tuple[Path, ...]:
     """Every file that decides which model the checkpoint at `path` is, in a fixed order."""
     format = detect(path)
     index = find_index(path)
+    if format is Format.ADAPTER:
+        return (*adapter_files(path), *checkpoint_files(base_directory(path)))
     if format is Format.HUGGING_FACE:
         config = [path / "config.json", path / "generation_config.json"]
         present = [file for file in config if file.is_file()]
-        return (*present, *([index] if index else []), *weight_files(path))
+        code = sorted(path.glob("*.py")) if runs_code(read_config(path)) else []
+        return (*present, *code, *([index] if index else []), *weight_files(path))
     if format is Format.SHARDED_SAFETENSORS and index is not None:
         return (index, *shard_files(index))
     return (path,)

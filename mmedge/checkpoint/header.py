@@ -44,8 +44,21 @@ def looks_like_safetensors(head: bytes) -> bool:
     return len(head) >= 9 and head[8:9] == b"{" and 2 <= length <= MAX_HEADER_BYTES
 
 
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor and where its bytes begin in the file."""
+
+    entry: TensorEntry
+    offset: int
+
+
 def safetensors_header(path: Path) -> tuple[TensorEntry, ...]:
     """Every tensor of one safetensors file; CheckpointError if it is damaged or truncated."""
+    return tuple(stored.entry for stored in stored_tensors(path))
+
+
+def stored_tensors(path: Path) -> tuple[StoredTensor, ...]:
+    """As `safetensors_header`, with the place of each tensor's bytes."""
     size_bytes = path.stat().st_size
     with path.open("rb") as stream:
         header_bytes = int.from_bytes(stream.read(8), "little")
@@ -55,7 +68,7 @@ def safetensors_header(path: Path) -> tuple[TensorEntry, ...]:
     entries, data_bytes = _parse(path, raw)
     if size_bytes < 8 + header_bytes + data_bytes:
         raise _truncated(path, size_bytes, expected_bytes=8 + header_bytes + data_bytes)
-    return entries
+    return tuple(StoredTensor(entry, 8 + header_bytes + begin) for entry, begin in entries)
 
 
 def shard_index(index: Path) -> dict[str, str]:
@@ -92,12 +105,32 @@ def shard_files(index: Path) -> tuple[Path, ...]:
     return tuple(index.parent / name for name in names)
 
 
-def _parse(path: Path, raw: bytes) -> tuple[tuple[TensorEntry, ...], int]:
+def check_index(index: Path) -> None:
+    """CheckpointError unless every tensor that the index names is in the shard that it names."""
+    promised = shard_index(index)
+    held = {file.name: {e.name for e in safetensors_header(file)} for file in shard_files(index)}
+    absent = [f"{name} in {file}" for name, file in promised.items() if name not in held[file]]
+    if absent:
+        more = f", and {len(absent) - 10} more" if len(absent) > 10 else ""
+        raise CheckpointError(
+            f"{len(absent)} tensors that the index promises are not in their shards",
+            found=f"no {', '.join(sorted(absent)[:10])}{more}",
+            expected="an index and shards of the same checkpoint",
+            where=index,
+            hint="copy or download index and shards again, all of one revision",
+        )
+
+
+def _parse(path: Path, raw: bytes) -> tuple[tuple[tuple[TensorEntry, int], ...], int]:
     try:
         header = json.loads(raw)
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        entries = tuple(_entry(name, tensor) for name, tensor in tensors.items())
-        return entries, max((int(t["data_offsets"][1]) for t in tensors.values()), default=0)
+        places = [tuple(map(int, t["data_offsets"])) for t in tensors.values()]
+        entries = [_entry(name, tensor) for name, tensor in tensors.items()]
+        if not all(0 <= begin <= end for begin, end in places):
+            raise ValueError("a tensor ends before it begins")
+        located = tuple(zip(entries, (begin for begin, _ in places), strict=True))
+        return located, max((end for _, end in places), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CheckpointError(
             "the header of the safetensors file is damaged",

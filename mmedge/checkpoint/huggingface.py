@@ -1,18 +1,23 @@
-"""Loading a Hugging Face directory with the class its config names: offline, without its code."""
+"""Loading a Hugging Face directory with the class its config names, offline."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmedge.checkpoint.apply import check_finite
 from mmedge.checkpoint.formats import find_index
-from mmedge.checkpoint.header import TensorEntry, safetensors_header, shard_files
+from mmedge.checkpoint.header import TensorEntry, check_index, safetensors_header, shard_files
+from mmedge.checkpoint.model_class import model_class, runs_code
+from mmedge.checkpoint.quantized import check_quantization
 from mmedge.checkpoint.record import AppliedWeights, dtype_name, listing, summarize_weights
+from mmedge.checkpoint.working_copy import COMPUTED, needs_widening, working_copy
 from mmedge.errors import CheckpointError
 from mmedge.optional import require
 
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 SINGLE_FILE = "model.safetensors"
+OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", ".safetensors"}
+FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -37,7 +44,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 def checked_config(directory: Path) -> dict[str, Any]:
     """config.json of a model that mmedge loads; CheckpointError says why it does not."""
     config = read_config(directory)
-    _check_config(config, directory)
+    check_quantization(config, directory / "config.json")
     return config
 
 
@@ -45,90 +52,113 @@ def weight_files(directory: Path) -> tuple[Path, ...]:
     """The safetensors files of the directory; CheckpointError where any is missing."""
     index = find_index(directory)
     if index is not None:
+        check_index(index)
         return shard_files(index)
     if (directory / SINGLE_FILE).is_file():
         return (directory / SINGLE_FILE,)
-    others = sorted(p.name for p in directory.glob("*") if p.suffix in {".bin", ".pt", ".h5"})
-    raise CheckpointError(
+    raise _no_weights(directory)
+
+
+def _no_weights(directory: Path) -> CheckpointError:
+    others = sorted(p.name for p in directory.glob("*") if p.suffix in OTHER_WEIGHTS)
+    kinds = {Path(name).suffix for name in others}
+    hint = "model.save_pretrained(directory) writes them"
+    if ".bin" in kinds:
+        hint = (
+            "pickled weights may hold code; where you trust the file, convert it once:\n"
+            "MODEL_CLASS.from_pretrained(directory).save_pretrained(NEW_DIRECTORY)"
+        )
+    elif ".gguf" in kinds:
+        hint = "GGUF is quantized for llama.cpp: give mmedge the checkpoint that it was made from"
+    elif ".safetensors" in kinds:
+        hint = f"name the single file {SINGLE_FILE}, or add the index of the shards"
+    return CheckpointError(
         "the directory has config.json and no safetensors weights",
         found=", ".join(others) or "no weights",
         expected=f"{SINGLE_FILE}, or shards with {SINGLE_FILE}.index.json",
         where=directory,
-        hint="model.save_pretrained(directory) writes them",
+        hint=hint,
     )
 
 
-def load_pretrained(directory: Path) -> tuple[torch.nn.Module, AppliedWeights]:
+def load_pretrained(
+    directory: Path, *, scratch: Path | None = None, trust_remote_code: bool = False
+) -> tuple[torch.nn.Module, AppliedWeights]:
     """The model of a Hugging Face directory in float32, and what was loaded into it.
 
-    Nothing is downloaded, no code of the directory is run, and a weight that is missing,
-    mis-shaped or not finite is a CheckpointError: transformers would initialise it at random.
+    scratch: where weights of another precision are written in float32, to be mapped from there.
+    trust_remote_code: run the Python files of the directory where transformers has no class.
+
+    Nothing is downloaded, and a weight that is missing, mis-shaped or not finite is a
+    CheckpointError: transformers would initialise it at random.
     """
-    config = read_config(directory)
-    _check_config(config, directory)
-    stored = [entry for file in weight_files(directory) for entry in safetensors_header(file)]
-    with _offline(), _quiet():
-        model, info = _from_pretrained(config, directory)
+    config = checked_config(directory)
+    files = weight_files(directory)
+    stored = [entry for file in files for entry in safetensors_header(file)]
+    _check_stored(stored, directory)
+    with _offline(), _quiet(), ExitStack() as stack:
+        source = directory
+        if needs_widening(entry.dtype for entry in stored):
+            place = scratch or Path(tempfile.gettempdir())
+            source = stack.enter_context(working_copy(directory, files, place))
+        model, info, notes = _from_pretrained(config, directory, source, trust_remote_code)
     _check_loaded(info, directory)
-    state = model.state_dict()
-    check_finite(model, state, where=directory)
-    return model, _record(model, stored, info)
+    check_finite(model, model.state_dict(), where=directory)
+    return model, _record(model, stored, info, notes)
 
 
-def _check_config(config: dict[str, Any], directory: Path) -> None:
-    where = directory / "config.json"
-    if config.get("auto_map"):
+def _check_stored(stored: list[TensorEntry], directory: Path) -> None:
+    """A float8 value means nothing without its scale."""
+    bare = [str(entry) for entry in stored if entry.dtype.startswith("float8")]
+    if bare:
         raise CheckpointError(
-            "the model is defined by Python code in its directory, which mmedge does not run",
-            found=f"auto_map: {', '.join(map(str, config['auto_map'].values()))}",
-            where=where,
-            hint="make that code the [model] factory of a project, and the weights its checkpoint",
-        )
-    if quantization := config.get("quantization_config"):
-        raise CheckpointError(
-            "the checkpoint is already quantized",
-            found=quantization.get("quant_method", quantization),
+            "the checkpoint is quantized, and config.json does not say how",
+            found=f"{len(bare)} tensors in float8:\n{listing(bare)}",
             expected="weights in floating point",
-            where=where,
-            hint="give mmedge the original checkpoint: it quantizes by itself",
-        )
-    if not config.get("architectures"):
-        raise CheckpointError(
-            "config.json names no model class",
-            expected='"architectures": ["..."], as model.save_pretrained writes it',
-            where=where,
+            where=directory,
+            hint="give mmedge the checkpoint that it was made from: it quantizes by itself",
         )
 
 
-def _from_pretrained(config: dict[str, Any], directory: Path) -> tuple[Any, dict[str, Any]]:
+def _from_pretrained(
+    config: dict[str, Any], directory: Path, source: Path, trust_remote_code: bool
+) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+    """The model with the weights in `source`, what transformers says of them, and notes.
+
+    directory: what the user named; `source` is it, or a working copy of its weights.
+    """
     torch, transformers = require("torch"), require("transformers")
-    name = config["architectures"][0]
-    model_class = getattr(transformers, name, None)
-    if model_class is None:
-        raise CheckpointError(
-            f"transformers {transformers.__version__} has no class {name!r}",
-            where=directory / "config.json",
-            hint="pip install --upgrade transformers",
-        )
-    local = {"local_files_only": True, "trust_remote_code": False}
     try:
-        parsed = transformers.AutoConfig.from_pretrained(directory, **local)
-        model, info = model_class.from_pretrained(
-            directory,
+        parsed, chosen, foreign = model_class(config, directory, trusted=trust_remote_code)
+        model, info = chosen.from_pretrained(
+            source,
             config=parsed,
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
-            **local,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
         )
+    except CheckpointError:
+        raise
     except Exception as error:  # transformers raises ValueError, OSError, KeyError, RuntimeError
         raise CheckpointError(
-            f"transformers {transformers.__version__} cannot load the checkpoint as {name}",
+            f"transformers {transformers.__version__} cannot load the checkpoint"
+            f" as {config['architectures'][0]}",
             found=f"{type(error).__name__}: {str(error)[:500]}",
             where=directory,
+            hint="see which version wrote it: transformers_version in config.json",
         ) from error
-    return model, info
+    return model, info, _code_notes(config, foreign=foreign)
+
+
+def _code_notes(config: dict[str, Any], *, foreign: bool) -> tuple[str, ...]:
+    if foreign:
+        return ("the model's class is code of its directory, run because it was trusted",)
+    if runs_code(config):
+        return ("the directory brings code (auto_map); transformers' own class was used instead",)
+    return ()
 
 
 def _check_loaded(info: dict[str, Any], directory: Path) -> None:
@@ -155,7 +185,10 @@ def _check_loaded(info: dict[str, Any], directory: Path) -> None:
 
 
 def _record(
-    model: torch.nn.Module, stored: list[TensorEntry], info: dict[str, Any]
+    model: torch.nn.Module,
+    stored: list[TensorEntry],
+    info: dict[str, Any],
+    notes: tuple[str, ...],
 ) -> AppliedWeights:
     own = model.state_dict()
     stored_dtypes = {entry.name: entry.dtype for entry in stored}
@@ -165,7 +198,11 @@ def _record(
         if stored_dtypes.get(name, dtype_name(tensor)) != dtype_name(tensor)
     }
     unexpected = sorted(info["unexpected_keys"])
-    notes = (f"left out, not part of the model: {listing(unexpected)}",) if unexpected else ()
+    notes += (f"left out, not part of the model: {listing(unexpected)}",) if unexpected else ()
+    floats = Counter(e.dtype for e in stored if e.dtype in FLOATS)
+    if set(floats) - {COMPUTED}:
+        counts = ", ".join(f"{count} {dtype}" for dtype, count in sorted(floats.items()))
+        notes += (f"computed in {COMPUTED}; stored were {counts} tensors",)
     return summarize_weights(model, stored, converted=converted, notes=notes)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmedge.checkpoint.adapters import base_directory, merge_adapter
 from mmedge.checkpoint.apply import apply_state_dict, check_finite
 from mmedge.checkpoint.exported import load_exported
 from mmedge.checkpoint.factory import build_model
@@ -25,6 +26,8 @@ from mmedge.project import Project
 if TYPE_CHECKING:
     import torch
 
+BRING_THEIR_MODEL = {Format.EXPORTED_PROGRAM, Format.HUGGING_FACE, Format.ADAPTER}
+
 __all__ = ["LoadedModel", "checkpoint_hash", "load_model"]
 
 
@@ -43,10 +46,18 @@ class LoadedModel:
     sha256: str
 
 
-def load_model(project: Project, *, trust_pickle: bool = False) -> LoadedModel:
+def load_model(
+    project: Project,
+    *,
+    trust_pickle: bool = False,
+    trust_remote_code: bool = False,
+    scratch: Path | None = None,
+) -> LoadedModel:
     """Build the project's model and load its checkpoint into it.
 
     trust_pickle: run code that the checkpoint contains (a pickled model); only for your own files.
+    trust_remote_code: the same for Python files that a Hugging Face directory brings.
+    scratch: a directory for large temporary files, on a disk rather than in memory.
 
     Raises ProjectError where the factory fails or is missing, CheckpointError where the weights
     are damaged or do not fit, UntrustedPickleError where the file needs `trust_pickle`.
@@ -55,11 +66,14 @@ def load_model(project: Project, *, trust_pickle: bool = False) -> LoadedModel:
     format = detect(path)
     if format is Format.EXPORTED_PROGRAM:
         model, record = _load_exported(path, trust_pickle=trust_pickle)
-    elif format is Format.HUGGING_FACE:
-        model, record = load_pretrained(path)
+    elif format in {Format.HUGGING_FACE, Format.ADAPTER}:
+        base = base_directory(path) if format is Format.ADAPTER else path
+        model, record = load_pretrained(base, scratch=scratch, trust_remote_code=trust_remote_code)
+        if format is Format.ADAPTER:
+            model, record = merge_adapter(model, record, path)
     else:
         model, record = _load_weights(project, path, trust_pickle=trust_pickle)
-    if format in {Format.EXPORTED_PROGRAM, Format.HUGGING_FACE} and project.file.model.factory:
+    if format in BRING_THEIR_MODEL and project.file.model.factory:
         note = f"[model] factory is not used: a {format.value} brings its own model"
         record = replace(record, notes=(*record.notes, note))
     model.eval().requires_grad_(False)

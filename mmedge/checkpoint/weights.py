@@ -52,7 +52,7 @@ def read_weights(path: Path, *, trust_pickle: bool = False, names: Collection[st
         return _unwrapped(_read_safetensors(path), names)
     if format is Format.SHARDED_SAFETENSORS:
         return _unwrapped(_read_shards(path), names)
-    if format in {Format.EXPORTED_PROGRAM, Format.HUGGING_FACE}:
+    if format in {Format.EXPORTED_PROGRAM, Format.HUGGING_FACE, Format.ADAPTER}:
         raise CheckpointError(
             f"the checkpoint is a {format.value}, not a file of weights",
             where=path,

@@ -42,6 +42,12 @@ def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> f
     type=click.Path(),
     help="Your own image, sound, text or JSON to verify a checkpoint directory with.",
 )
+@click.option(
+    "--trust-remote-code", is_flag=True, default=None, help="Run a checkpoint's own Python files."
+)
+@click.option(
+    "--ignore-estimate", is_flag=True, default=None, help="Begin even if memory or disk are short."
+)
 @click.option("--no-cache", is_flag=True, help="Do every stage again.")
 @as_json
 @quiet
@@ -114,5 +120,15 @@ def _sentences(report: dict[str, Any]) -> list[RenderableType]:
             lines += [warning(reason) for reason in dirty]
         else:
             lines.append(f"{ratio['value']:.2f}x PyTorch eager {span}")
+    lines += _memory(report)
     lines.append(f"bundle: {report['bundle']}  (open report.html)")
     return lines
+
+
+def _memory(report: dict[str, Any]) -> list[RenderableType]:
+    """What was used beside what was expected; of a compile from the cache there is nothing."""
+    used = report["stages"][-1]["peak_rss_bytes"]
+    if used is None or any(row["cached"] for row in report["stages"]):
+        return []
+    expected = report["resources"]["expected_peak_bytes"]
+    return [f"largest memory {size(used)}, expected {size(expected)}"]

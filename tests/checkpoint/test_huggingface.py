@@ -109,6 +109,10 @@ def test_truncated_shard(folder: Path) -> None:
 
 def test_missing_weight_is_not_left_random(folder: Path) -> None:
     edit_shard(folder, lambda tensors: tensors.pop("classifier.bias"))  # type: ignore[arg-type, return-value]
+    index = folder / "model.safetensors.index.json"
+    promised = json.loads(index.read_text())
+    del promised["weight_map"]["classifier.bias"]
+    index.write_text(json.dumps(promised))
     with pytest.raises(CheckpointError, match=r"1 missing(.|\n)*classifier\.bias"):
         load_model(project(folder))
 
@@ -134,7 +138,8 @@ def test_weight_the_model_does_not_have_is_noted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"auto_map": {"AutoModel": "modeling_x.X"}}, "modeling_x.X"),
+        ({"auto_map": {"AutoModel": "modeling_x.X"}, "architectures": ["X"]}, "modeling_x.X"),
+        ({"auto_map": {"AutoModel": "modeling_x.X"}, "model_type": "x"}, "modeling_x.X"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
         ({"architectures": None}, "names no model class"),
         ({"architectures": ["NoSuchModel"]}, "NoSuchModel"),
