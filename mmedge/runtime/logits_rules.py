@@ -114,8 +114,9 @@ def _ban_bad_words(rules: LogitsRules, scores: Array, so_far: SoFar) -> Array:
 
 
 def _ban_early_end(rules: LogitsRules, scores: Array, so_far: SoFar) -> Array:
-    new = so_far.length - so_far.started
-    if so_far.length >= rules.min_length and new >= rules.min_new_tokens:
+    """No end before the least length; `generate` overlooks min_length beside min_new_tokens."""
+    by_new = so_far.started + rules.min_new_tokens
+    if so_far.length >= (by_new if rules.min_new_tokens else rules.min_length):
         return scores
     return _banned(scores, _among(so_far.end_ids, scores))
 

@@ -152,6 +152,8 @@ def test_all_rules_together_are_applied_as_generate_does(
     }
     if set(named.get("bad_words_ids", ())) <= {(end,) for end in so_far.end_ids.tolist()}:
         named.pop("bad_words_ids", None)  # transformers refuses a list that is then empty
+    if "min_new_tokens" in named:
+        named.pop("min_length", None)  # as generate does before it makes the processors
     mask = (np.arange(max(so_far.started, 1)) >= so_far.padding).astype(np.int64)
     wanted = by_transformers(named, scores, so_far, torch.tensor(mask))
     found = apply_rules(LogitsRules(**named), scores, so_far)
