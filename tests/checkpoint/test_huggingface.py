@@ -11,10 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mmedge.checkpoint.apply import check_finite
 from mmedge.checkpoint.describe import describe, first_project_file
 from mmedge.checkpoint.formats import Format
 from mmedge.checkpoint.load import checkpoint_hash, load_model
 from mmedge.errors import CheckpointError
+from mmedge.mapped_files import mapped_files, release_clean_pages
 from mmedge.project import Project, project_from_mapping
 from mmedge.strict import tomllib
 
@@ -98,6 +100,64 @@ def test_config_without_weights(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin(.|\n)*save_pretrained"):
         load_model(project(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pytorch_model.bin", "may hold code"),
+        ("model-q4.gguf", "llama"),
+        ("model-00001-of-00002.safetensors", "index"),
+        ("notes.txt", "save_pretrained"),
+    ],
+)
+def test_what_is_there_instead_of_weights(folder: Path, name: str, said: str) -> None:
+    for file in folder.glob("model*"):
+        file.unlink()
+    (folder / name).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=rf"try: (.|\n)*{said}"):
+        load_model(project(folder))
+
+
+def test_a_directory_of_gguf_files(tmp_path: Path) -> None:
+    (tmp_path / "model-q4.gguf").write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match=r"llama\.cpp"):
+        load_model(project(tmp_path))
+
+
+def test_index_that_names_absent_tensors(folder: Path) -> None:
+    edit_shard(folder, lambda tensors: tensors.pop("classifier.bias"))  # type: ignore[arg-type, return-value]
+    for use in (load_model, checkpoint_hash):
+        with pytest.raises(
+            CheckpointError, match=r"1 tensors(.|\n)*no classifier\.bias in"
+        ):
+            use(project(folder))
+
+
+def test_mixed_precision_is_computed_in_float32(folder: Path, vit: Any) -> None:
+    edit_shard(folder, lambda tensors: tensors.update({"classifier.bias": torch.ones(3).half()}))
+    loaded = load_model(project(folder), scratch=folder.parent / "scratch")
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
+    count = len(vit.state_dict()) - 1
+    note = f"computed in float32; stored were 1 float16, {count} float32 tensors"
+    assert note in loaded.record.notes
+    assert torch.equal(loaded.model.classifier.bias, torch.ones(3))
+    assert list((folder.parent / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+def test_weights_are_pages_of_a_file(tmp_path: Path, half: bool) -> None:
+    config = transformers.ViTConfig(
+        hidden_size=512, num_hidden_layers=3, num_attention_heads=2, intermediate_size=2048,
+        image_size=8, patch_size=4,
+    )  # fmt: skip
+    model = transformers.ViTModel(config)
+    (model.half() if half else model).save_pretrained(tmp_path)
+    loaded = load_model(project(tmp_path))
+    mapped = [m for m in mapped_files() if ".safetensors" in m.path and m.only_read]
+    assert sum(m.size_bytes for m in mapped) >= 4 * loaded.record.parameters
+    release_clean_pages()
+    check_finite(loaded.model, loaded.model.state_dict(), where=tmp_path)
 
 
 def test_truncated_shard(folder: Path) -> None:
