@@ -16,7 +16,8 @@ Checkpoint = Callable[[str], Path]
 MEASURABLE = 1e-3
 # Different ids among the last that were written.
 VARIED = 4
-LARGEST_CHECKPOINT_BYTES = 2**20
+# Half of it for most; BridgeTower's heads are 64 wide whatever the configuration says.
+LARGEST_CHECKPOINT_BYTES = 2 * 2**20
 
 each = pytest.mark.parametrize("name", sorted(zoo.BUILDERS))
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 from . import (  # noqa: F401  (a module's specimens register as it is imported)
+    audio_decoders,
     blip_family,
     captioners,
+    contrastive,
     detection,
     documents,
     dual_encoders,
@@ -90,4 +92,15 @@ def reference(model: Any, feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.
         greedy = {"do_sample": False, "num_beams": 1, "max_new_tokens": NEW_TOKENS}
         return {"tokens": model.generate(**feeds, **greedy)}
     found = model(**feeds)
-    return {name: value for name, value in found.items() if torch.is_tensor(value)}
+    # Some return what nobody asked for.
+    inner = ("hidden_states", "attentions")
+    return dict(tensors((name, value) for name, value in found.items() if name not in inner))
+
+
+def tensors(found: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors among outputs; those of a tuple are numbered."""
+    for name, value in found:
+        if torch.is_tensor(value):
+            yield name, value
+        elif isinstance(value, tuple):
+            yield from tensors((f"{name}.{index}", part) for index, part in enumerate(value))

@@ -82,6 +82,16 @@ def clip(processor: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
     )
 
 
+def audio_alone(processor: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
+    """As `clip`, for processors that also take audio as a target."""
+    return processor(
+        audio=[sample.audio for sample in samples],
+        sampling_rate=SAMPLING_RATE,
+        padding=True,
+        return_tensors="pt",
+    )
+
+
 def speech(processor: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
     return processor(
         [sample.audio for sample in samples],

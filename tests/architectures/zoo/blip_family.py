@@ -44,7 +44,7 @@ def blip_vqa() -> Built:
     return blip("BlipForQuestionAnswering", {**VISION, "hidden_size": 48})
 
 
-@specimen(image_alone, feeds=("image",))
+@specimen(image_alone, feeds=("image",), gain=1.0)
 def blip_captioning() -> Built:
     return blip("BlipForConditionalGeneration", VISION)
 

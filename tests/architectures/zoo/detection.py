@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from . import image_processors, tokenizers
 from .asking import image_and_labels, image_and_labels_at_full_length
+from .sizes import VISION
 from .specimen import Built, specimen
 
 
-@specimen(image_and_labels_at_full_length, feeds=("image", "labels"))
-def owlvit() -> Built:
-    from transformers import OwlViTConfig, OwlViTForObjectDetection, OwlViTProcessor
+def owl(kind: str) -> Built:
+    """OWL-ViT, or its second version, by the beginning of the names of its classes."""
+    import transformers
 
     tokenizer = tokenizers.clip(length=16)
     text = {
@@ -21,17 +22,23 @@ def owlvit() -> Built:
         "max_position_embeddings": 16,
         **tokenizers.ids(tokenizer),
     }
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 40,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 64,
-        "patch_size": 16,
-    }
-    config = OwlViTConfig(text_config=text, vision_config=vision, projection_dim=48)
-    images = image_processors.square("OwlViTImageProcessorPil", 64)
-    return OwlViTForObjectDetection(config), OwlViTProcessor(images, tokenizer)
+    vision = {**VISION, "image_size": 64, "patch_size": 16}
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=text, vision_config=vision, projection_dim=48
+    )
+    images = image_processors.square(f"{kind}ImageProcessorPil", 64)
+    model = getattr(transformers, f"{kind}ForObjectDetection")(config)
+    return model, getattr(transformers, f"{kind}Processor")(images, tokenizer)
+
+
+@specimen(image_and_labels_at_full_length, feeds=("image", "labels"))
+def owlvit() -> Built:
+    return owl("OwlViT")
+
+
+@specimen(image_and_labels_at_full_length, feeds=("image", "labels"))
+def owlv2() -> Built:
+    return owl("Owlv2")
 
 
 @specimen(image_and_labels, feeds=("image", "labels"))

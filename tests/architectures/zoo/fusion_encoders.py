@@ -88,8 +88,18 @@ def regions_and_text(tokenizer: Any, samples: Sequence[Sample]) -> Mapping[str, 
     return {
         **tokenizer([sample.text for sample in samples], padding=True, return_tensors="pt"),
         "visual_feats": torch.from_numpy(features).float(),
-        "visual_pos": torch.from_numpy(boxes).float().expand(len(samples), -1, -1),
+        "visual_pos": torch.from_numpy(boxes).float().expand(len(samples), -1, -1).contiguous(),
     }
+
+
+def regions_beside_text(tokenizer: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
+    """The same regions under VisualBERT's names; it takes no boxes."""
+    asked = dict(regions_and_text(tokenizer, samples))
+    asked.pop("visual_pos")
+    regions = asked.pop("visual_feats")
+    ones = torch.ones(regions.shape[:2], dtype=torch.long)
+    visual = {"visual_token_type_ids": ones, "visual_attention_mask": ones.clone()}
+    return {**asked, "visual_embeds": regions, **visual}
 
 
 @specimen(regions_and_text, feeds=("image", "text"))
@@ -112,3 +122,56 @@ def lxmert() -> Built:
         visual_feat_dim=REGION_PIXELS**2 * 3,
     )
     return LxmertForQuestionAnswering(config), tokenizer
+
+
+@specimen(regions_beside_text, feeds=("image", "text"))
+def visual_bert() -> Built:
+    from transformers import VisualBertConfig, VisualBertForVisualReasoning
+
+    tokenizer = tokenizers.bert()
+    config = VisualBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        visual_embedding_dim=REGION_PIXELS**2 * 3,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=40,
+        max_position_embeddings=40,
+        pad_token_id=tokenizer.pad_token_id,
+        num_labels=2,
+    )
+    return VisualBertForVisualReasoning(config), tokenizer
+
+
+@specimen(image_and_text, feeds=("image", "text"))
+def bridgetower() -> Built:
+    from transformers import (
+        BridgeTowerConfig,
+        BridgeTowerForImageAndTextRetrieval,
+        BridgeTowerImageProcessorPil,
+        BridgeTowerProcessor,
+    )
+
+    tokenizer = tokenizers.roberta()
+    # Its vision tower has one head per 64 channels.
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2}
+    text = {
+        **sizes,
+        "vocab_size": len(tokenizer),
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 40,
+        **tokenizers.ids(tokenizer),
+    }
+    config = BridgeTowerConfig(
+        text_config=text,
+        vision_config={**sizes, "image_size": 32, "patch_size": 8},
+        hidden_size=64,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+    )
+    images = BridgeTowerImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"shortest_edge": 32}, size_divisor=8
+    )
+    processor = BridgeTowerProcessor(images, tokenizer)
+    return BridgeTowerForImageAndTextRetrieval(config), processor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import image_processors, tokenizers
+from . import image_processors, processors, tokenizers
 from .asking import conversation
 from .generation import generation
 from .processors import without_video
@@ -143,13 +143,13 @@ PIXTRAL_VISION = {"model_type": "pixtral", **VISION, "image_size": 64, "head_dim
 
 def pixtral_processor(tokenizer: Any, merge: int) -> Any:
     """Images keep their shape; every row of tokens ends with a break."""
-    from transformers import PixtralImageProcessorPil, PixtralProcessor
+    from transformers import PixtralImageProcessorPil
 
     side = 8 * merge
     images = PixtralImageProcessorPil(
         size={"longest_edge": 64}, patch_size={"height": side, "width": side}
     )
-    return PixtralProcessor(
+    return processors.pixtral()(
         images,
         tokenizer,
         patch_size=8,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
+from typing import Any
+
 from . import image_processors, tokenizers
 from .asking import conversation
 from .generation import generation
+from .samples import Sample
 from .sizes import SIGLIP_VISION, VISION, decoder
 from .specimen import Built, specimen
 
@@ -35,6 +40,8 @@ def aya_vision() -> Built:
         "<|END_OF_IMG|>",
         "<|IMG_PATCH|>",
         "<|IMG_LINE_BREAK|>",
+        *(f"TILE_{tile}" for tile in range(1, 5)),
+        "TILE_GLOBAL",
         bos_token="<BOS_TOKEN>",
         pad_token="<PAD>",
         eos_token="<EOS_TOKEN>",
@@ -100,3 +107,51 @@ def mllama() -> Built:
     model = generation(MllamaForConditionalGeneration(config), tokenizer)
     images = image_processors.square("MllamaImageProcessorPil", 32, max_image_tiles=4)
     return model, MllamaProcessor(images, tokenizer, chat_template=MLLAMA_CHAT)
+
+
+def image_then_text(processor: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
+    processor.tokenizer.padding_side = "left"
+    return processor(
+        images=[sample.image for sample in samples],
+        text=[f"{sample.text}<image>" for sample in samples],
+        padding=True,
+        return_tensors="pt",
+    )
+
+
+CODES = 16
+
+
+@specimen(image_then_text, feeds=("image", "text"))
+def chameleon() -> Built:
+    from transformers import (
+        ChameleonConfig,
+        ChameleonForConditionalGeneration,
+        ChameleonImageProcessorPil,
+        ChameleonProcessor,
+    )
+
+    # Upstream spells the number of an image's code with letters for digits, and a Z at its end.
+    codes = [
+        f"IMGIMG{''.join(ascii_uppercase[int(digit)] for digit in str(code))}Z"
+        for code in range(CODES)
+    ]
+    tokenizer = tokenizers.llama("<image>", "<racm3:break>", "<eoss>", "<reserved08706>", *codes)
+    config = ChameleonConfig(
+        **decoder("chameleon", tokenizer),
+        vq_config={
+            "embed_dim": 8,
+            "num_embeddings": CODES,
+            "latent_channels": 8,
+            "resolution": 32,
+            "base_channels": 32,
+            "channel_multiplier": [1, 1, 1],
+            "num_res_blocks": 1,
+        },
+        vocabulary_map=tokenizer.get_vocab(),
+    )
+    model = generation(ChameleonForConditionalGeneration(config), tokenizer)
+    images = ChameleonImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    return model, ChameleonProcessor(images, tokenizer, image_seq_length=64)

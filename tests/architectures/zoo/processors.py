@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 
 class WithoutVideo:
@@ -45,12 +49,27 @@ class Parts:
         self.tokenizer.save_pretrained(directory)
 
 
+@cache
+def pixtral() -> Any:
+    """PixtralProcessor, which asks for torchvision but only needs what its Pillow twin has."""
+    package = "transformers.models.pixtral"
+    twin = importlib.import_module(f"{package}.image_processing_pil_pixtral")
+    with patch.dict(sys.modules, {f"{package}.image_processing_pixtral": twin}):
+        return importlib.import_module(f"{package}.processing_pixtral").PixtralProcessor
+
+
 def load(directory: Path) -> Any:
     """What a user of transformers preprocesses with."""
     import transformers
 
     file = directory / "processor_config.json"
     name = json.loads(file.read_text()).get("processor_class") if file.exists() else None
+    if name == "PixtralProcessor":
+        return pixtral().from_pretrained(directory)
     if name and "video_processor" in getattr(transformers, name).get_attributes():
         return without_video(name).from_pretrained(directory)
-    return transformers.AutoProcessor.from_pretrained(directory)
+    if (directory / "preprocessor_config.json").exists():
+        images = transformers.AutoImageProcessor.from_pretrained(directory)
+        return Parts(images, transformers.AutoTokenizer.from_pretrained(directory))
+    auto = transformers.AutoProcessor if name else transformers.AutoTokenizer
+    return auto.from_pretrained(directory)

@@ -81,3 +81,154 @@ def wav2vec2_ctc() -> Built:
     )
     features = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     return Wav2Vec2ForCTC(config), Wav2Vec2Processor(features, tokenizer)
+
+
+@specimen(asking.clip, feeds=("audio",))
+def hubert_ctc() -> Built:
+    from transformers import (
+        HubertConfig,
+        HubertForCTC,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2Processor,
+    )
+
+    tokenizer = tokenizers.letters()
+    # The large variant: layer norms in the convolutions and before each block, and a mask.
+    config = HubertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        conv_dim=(24,) * 7,
+        conv_bias=True,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        **tokenizers.ids(tokenizer),
+    )
+    features = Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    return HubertForCTC(config), Wav2Vec2Processor(features, tokenizer)
+
+
+@specimen(asking.clip, feeds=("audio",))
+def wav2vec2_bert_ctc() -> Built:
+    from transformers import (
+        SeamlessM4TFeatureExtractor,
+        Wav2Vec2BertConfig,
+        Wav2Vec2BertForCTC,
+        Wav2Vec2BertProcessor,
+    )
+
+    tokenizer = tokenizers.letters()
+    config = Wav2Vec2BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        feature_projection_input_dim=32,
+        left_max_position_embeddings=8,
+        right_max_position_embeddings=4,
+        conv_depthwise_kernel_size=7,
+        **tokenizers.ids(tokenizer),
+    )
+    features = SeamlessM4TFeatureExtractor(feature_size=16, num_mel_bins=16, stride=2)
+    return Wav2Vec2BertForCTC(config), Wav2Vec2BertProcessor(features, tokenizer)
+
+
+@specimen(asking.clip, feeds=("audio",), embedding=0.05, seed=2)
+def speech_to_text() -> Built:
+    from transformers import (
+        Speech2TextConfig,
+        Speech2TextFeatureExtractor,
+        Speech2TextForConditionalGeneration,
+        Speech2TextProcessor,
+    )
+
+    # Upstream's own tokenizer class wants sentencepiece.
+    tokenizer = tokenizers.xlm_roberta()
+    config = Speech2TextConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        encoder_layers=2,
+        encoder_ffn_dim=48,
+        encoder_attention_heads=4,
+        decoder_layers=2,
+        decoder_ffn_dim=48,
+        decoder_attention_heads=4,
+        max_source_positions=200,
+        max_target_positions=64,
+        conv_channels=40,
+        input_feat_per_channel=16,
+        decoder_start_token_id=tokenizer.eos_token_id,
+        **tokenizers.ids(tokenizer),
+    )
+    model = Speech2TextForConditionalGeneration(config)
+    generation(model, tokenizer, decoder_start_token_id=tokenizer.eos_token_id)
+    features = Speech2TextFeatureExtractor(feature_size=16, num_mel_bins=16)
+    return model, Speech2TextProcessor(features, tokenizer)
+
+
+@specimen(asking.clip, feeds=("audio",))
+def moonshine() -> Built:
+    from transformers import (
+        MoonshineConfig,
+        MoonshineForConditionalGeneration,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2Processor,
+    )
+
+    tokenizer = tokenizers.llama()
+    start = {"decoder_start_token_id": tokenizer.bos_token_id}
+    config = MoonshineConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        encoder_num_hidden_layers=2,
+        decoder_num_hidden_layers=2,
+        encoder_num_attention_heads=4,
+        decoder_num_attention_heads=4,
+        max_position_embeddings=64,
+        **start,
+        **tokenizers.ids(tokenizer),
+    )
+    model = generation(MoonshineForConditionalGeneration(config), tokenizer, **start)
+    features = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
+    return model, Wav2Vec2Processor(features, tokenizer)
+
+
+@specimen(asking.audio_alone, feeds=("audio",), gain=0.7)
+def speecht5() -> Built:
+    from transformers import (
+        SpeechT5Config,
+        SpeechT5FeatureExtractor,
+        SpeechT5ForSpeechToText,
+        SpeechT5Processor,
+    )
+
+    # Upstream's own tokenizer class wants sentencepiece.
+    tokenizer = tokenizers.xlm_roberta()
+    config = SpeechT5Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        encoder_layers=2,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=48,
+        conv_dim=(24,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        encoder_max_relative_position=20,
+        max_text_positions=64,
+        decoder_start_token_id=tokenizer.eos_token_id,
+        # With the head tied, as upstream's, random weights write one token for ever.
+        tie_word_embeddings=False,
+        **tokenizers.ids(tokenizer),
+    )
+    model = SpeechT5ForSpeechToText(config)
+    generation(model, tokenizer, decoder_start_token_id=tokenizer.eos_token_id)
+    return model, SpeechT5Processor(SpeechT5FeatureExtractor(), tokenizer)

@@ -171,10 +171,10 @@ def letters() -> Any:
     """Capital letters, with | between words, as CTC models write."""
     from transformers import Wav2Vec2CTCTokenizer
 
-    pieces = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
+    found = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "vocab.json"
-        file.write_text(json.dumps({piece: index for index, piece in enumerate(pieces)}))
+        file.write_text(json.dumps(numbered(found)))
         return Wav2Vec2CTCTokenizer(str(file))
 
 
@@ -183,3 +183,21 @@ def nougat() -> Any:
     from transformers import NougatTokenizer
 
     return trained(NougatTokenizer, 320)
+
+
+def udop() -> Any:
+    """Unigram pieces, each with the box of its word: text </s>."""
+    from transformers import UdopTokenizer
+
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    return UdopTokenizer(vocab=[*special, *pieces.unigrams(SENTENCES, 250)])
+
+
+def characters() -> Any:
+    """Digits and letters one by one, as scene text recognition writes."""
+    from transformers import MgpstrTokenizer
+
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "vocab.json"
+        file.write_text(json.dumps(numbered(["[GO]", "[s]", *digits, *ascii_lowercase])))
+        return MgpstrTokenizer(str(file))
