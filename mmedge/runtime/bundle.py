@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +13,12 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
-from mmedge.errors import BundleError, MissingDependencyError
+from mmedge.errors import BundleError
 from mmedge.runtime.execute import GREEDY, evaluate, execute
-from mmedge.runtime.kv_cache import RunDecoder
-from mmedge.runtime.manifest import Engine, Manifest, check_files, read_manifest
+from mmedge.runtime.manifest import Manifest, check_files, read_manifest
 from mmedge.runtime.next_token import GenerateOptions, OnToken
+from mmedge.runtime.open_engines import OpenEngines
 from mmedge.runtime.raw_inputs import RawInputs
-from mmedge.runtime.runner import Binding, Runner, open_engine
 from mmedge.runtime.sampling import Sampling
 from mmedge.runtime.session import Session
 from mmedge.runtime.tokenizer import OnText, TextStream, open_tokenizer, texts
@@ -40,21 +37,14 @@ class Bundle:
     def __init__(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> None:
         self.directory = directory
         self.manifest = manifest
-        self.load_ms: dict[str, float] = {}
-        self.chosen: dict[str, Engine] = {}
         self.raw_inputs = RawInputs(manifest, directory)
-        self._stack = ExitStack()
-        self._runners: dict[str, Runner] = {}
         self._substitutes: dict[str, Array] = {
             source: _arrays(directory / substitute.file)
             for source, substitute in self.wiring.substitutes.items()
             if substitute.file
         }
-        with ExitStack() as opening:
-            opening.callback(self.close)
-            for component in self.wiring.components:
-                self._open(component.name, threads)
-            opening.pop_all()
+        self._engines = OpenEngines(directory, manifest, threads=threads)
+        self.chosen, self.load_ms = self._engines.chosen, self._engines.load_ms
 
     @property
     def wiring(self) -> Wiring:
@@ -172,7 +162,7 @@ class Bundle:
 
     def run_component(self, name: str, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run one component on its own inputs."""
-        return self._runner(name).infer(feeds)
+        return self._engines.run(name, feeds)
 
     def labels(self, output: str) -> list[str] | None:
         """Class names of an output, where the model has them."""
@@ -200,8 +190,7 @@ class Bundle:
 
     def close(self) -> None:
         """Release every engine. Safe to call twice."""
-        self._runners.clear()
-        self._stack.close()
+        self._engines.close()
 
     def __enter__(self) -> Bundle:
         return self
@@ -234,37 +223,9 @@ class Bundle:
             substitutes=self._substitutes,
             known=known,
             # Whoever watches the feeds is to see the cache among them.
-            bind=None if run_component else self._bind,
+            bind=None if run_component else self._engines.bind,
             options=options,
         )
-
-    def _bind(
-        self, component: str, cache: Mapping[str, str], buffers: Mapping[str, Array]
-    ) -> RunDecoder | None:
-        runner = self._runner(component)
-        return runner.bound(cache, buffers) if isinstance(runner, Binding) else None
-
-    def _runner(self, name: str) -> Runner:
-        if name not in self._runners:
-            raise BundleError("the bundle is closed", where=self.directory)
-        return self._runners[name]
-
-    def _open(self, name: str, threads: int | None) -> None:
-        """Open the first engine of a component that this machine can run."""
-        refused: list[MissingDependencyError] = []
-        start = time.perf_counter()
-        for engine in self.manifest.engines[name]:
-            path = self.directory / engine.file
-            try:
-                runner = open_engine(engine.kind, path, threads=threads, options=engine.options)
-            except MissingDependencyError as error:
-                refused.append(error)
-                continue
-            self._runners[name] = self._stack.enter_context(runner)
-            self.chosen[name] = engine
-            self.load_ms[name] = (time.perf_counter() - start) * 1e3
-            return
-        raise refused[0]  # the best engine's; every component has one at least
 
 
 def _arrays(path: Path) -> Any:

@@ -11,7 +11,6 @@ from mmedge.runtime.execute import evaluate, execute
 from mmedge.runtime.generate import generate as run_loop
 from mmedge.runtime.next_token import GenerateOptions
 from mmedge.runtime.prompt import Prompt
-from mmedge.runtime.sampling import Sampling
 from mmedge.tensors import Array, TensorSpec
 from mmedge.wiring import ComponentSpec, Generation, ModelInput, Substitute, Wiring
 

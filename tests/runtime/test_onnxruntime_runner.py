@@ -11,7 +11,7 @@ from onnx import parser
 from mmedge.errors import BuildError, BundleError, InputError, MmedgeError
 from mmedge.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from mmedge.runtime.onnxruntime_session import check_kept
-from mmedge.runtime.runner import ENGINES, open_engine
+from mmedge.runtime.runner import ENGINES, Binding, open_engine
 from mmedge.tensors import TensorSpec
 
 LINEAR = """
@@ -167,6 +167,55 @@ def test_a_failure_while_running_names_the_component(tmp_path: Path) -> None:
         pytest.raises(MmedgeError, match="'fusion' failed"),
     ):
         runner.infer({"x": np.ones(3, np.float32), "shape": np.array([2])})
+
+
+SCATTER = """<ir_version: 8, opset_import: ["" : 17]>
+decoder (float[batch, 4] past, float[batch, new] x, int64[new] places)
+    => (float[batch, 4] present, float[batch, new] doubled)
+{
+    extent = Shape(x)
+    index = Expand(places, extent)
+    present = ScatterElements<axis = 1>(past, index, x)
+    doubled = Add(x, x)
+}
+"""
+
+
+def test_buffers_stay_where_they_are(tmp_path: Path) -> None:
+    past = np.zeros((2, 4), np.float32)
+    with OnnxRuntimeRunner(save(tmp_path / "decoder.onnx", SCATTER), threads=1) as runner:
+        assert isinstance(runner, Binding)
+        run = runner.bound({"past": "present"}, {"past": past})
+        x = np.float32([[1, 2], [3, 4]])
+        outputs = run({"x": x, "places": np.array([0, 1])})
+        assert list(outputs) == ["doubled"]
+        np.testing.assert_array_equal(outputs["doubled"], x * 2)
+        # Another length, and a view that is not contiguous.
+        later = run({"x": x.T[:1].T, "places": np.array([3])})
+        np.testing.assert_array_equal(past, [[1, 2, 0, 1], [3, 4, 0, 3]])
+        np.testing.assert_array_equal(later["doubled"], [[2], [6]])
+        np.testing.assert_array_equal(outputs["doubled"], x * 2)  # not overwritten
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({"x": np.ones((2, 1), np.float32)}, "other inputs"),
+        ({"x": np.ones((3, 1), np.float32), "places": np.array([0])}, "'batch'"),
+        ({"x": np.ones((2, 1)), "places": np.array([0])}, "wrong dtype"),
+        ({"x": np.ones((2, 1), np.float32), "places": np.array([9])}, "'decoder' failed"),
+    ],
+)
+def test_unfit_feeds_of_a_bound_run(tmp_path: Path, feeds: dict, message: str) -> None:
+    with OnnxRuntimeRunner(save(tmp_path / "decoder.onnx", SCATTER), threads=1) as runner:
+        run = runner.bound({"past": "present"}, {"past": np.zeros((2, 4), np.float32)})
+        with pytest.raises(MmedgeError, match=message):
+            run(feeds)
+        run({"x": np.ones((2, 1), np.float32), "places": np.array([0])})
+    with pytest.raises(MmedgeError, match="closed"):
+        run({"x": np.ones((2, 1), np.float32), "places": np.array([0])})
+    with pytest.raises(MmedgeError, match="closed"):
+        runner.bound({}, {})
 
 
 def test_a_closed_runner_raises(linear: Path) -> None:
