@@ -140,6 +140,40 @@ IMAGE_PROCESSORS: dict[str, dict[str, Any]] = {
     },
 }
 
+# The image processor and the feature extractor of models whose old files do not name theirs
+# (`auto/image_processing_auto.py`, `auto/feature_extraction_auto.py`).
+IMAGES_OF_MODELS: dict[str, tuple[str, ...]] = {
+    "Beit": ("beit", "data2vec-vision"),
+    "Bit": ("bit", "dinov2"),
+    "Blip": ("blip", "blip-2"),
+    "CLIP": ("clip", "altclip", "git", "groupvit"),
+    "DeiT": ("deit",),
+    "Detr": ("detr",),
+    "Donut": ("donut-swin",),
+    "Flava": ("flava",),
+    "LayoutLMv3": ("layoutlmv3",),
+    "OwlViT": ("owlvit",),
+    "Segformer": ("segformer",),
+    "ViT": ("vit", "swin", "vit_mae", "clipseg"),
+    "Vilt": ("vilt",),
+}
+SOUNDS_OF_MODELS: dict[str, tuple[str, ...]] = {
+    "ASTFeatureExtractor": ("audio-spectrogram-transformer",),
+    "Speech2TextFeatureExtractor": ("speech_to_text",),
+    "Wav2Vec2FeatureExtractor": (
+        "wav2vec2",
+        "data2vec-audio",
+        "hubert",
+        "sew",
+        "sew-d",
+        "unispeech",
+        "unispeech-sat",
+        "wav2vec2-conformer",
+        "wavlm",
+    ),
+    "WhisperFeatureExtractor": ("whisper",),
+}
+
 # Tokenizers that give token_type_ids, in upstream's order of outputs.
 TOKEN_TYPES: dict[str, tuple[str, ...]] = {
     "BertTokenizer": ("input_ids", "token_type_ids", "attention_mask"),
@@ -191,12 +225,14 @@ PROCESSOR_OF_MODEL = {
     "siglip": "SiglipProcessor",
     "siglip2": "Siglip2Processor",
     "smolvlm": "SmolVLMProcessor",
+    "speech_to_text": "Speech2TextProcessor",
     "trocr": "TrOCRProcessor",
     "unispeech": "Wav2Vec2Processor",
     "vilt": "ViltProcessor",
     "vipllava": "LlavaProcessor",
     "vision-text-dual-encoder": "VisionTextDualEncoderProcessor",
     "wav2vec2": "Wav2Vec2Processor",
+    "wav2vec2-bert": "Wav2Vec2BertProcessor",
     "wavlm": "Wav2Vec2Processor",
     "whisper": "WhisperProcessor",
 }

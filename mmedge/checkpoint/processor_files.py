@@ -88,10 +88,8 @@ def _processor_class(sources: ProcessorSources) -> str:
         raise UnsupportedError(
             f"no file says how {' and '.join(there)} go together (processor_class)"
         )
-    single = sources.audio.get("feature_extractor_type") or sources.image.get(
-        "image_processor_type", sources.image.get("feature_extractor_type")
-    )
-    return str(single or sources.tokenizer_class or "nothing")
+    image = f"{sources.image_class}ImageProcessor" if sources.image else ""
+    return sources.audio_class or image or sources.tokenizer_class or "nothing"
 
 
 def _parts(

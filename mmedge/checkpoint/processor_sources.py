@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-AUDIO_CLASSES = ("WhisperFeatureExtractor", "ClapFeatureExtractor", "Wav2Vec2FeatureExtractor")
+from mmedge.checkpoint.processor_defaults import IMAGES_OF_MODELS, SOUNDS_OF_MODELS
+
+AUDIO_CLASSES = (
+    "ASTFeatureExtractor",
+    "ClapFeatureExtractor",
+    "SeamlessM4TFeatureExtractor",
+    "Speech2TextFeatureExtractor",
+    "Wav2Vec2FeatureExtractor",
+    "WhisperFeatureExtractor",
+)
 NAMES = (
     "processor_config.json",
     "preprocessor_config.json",
@@ -45,7 +54,15 @@ class ProcessorSources:
     def image_class(self) -> str:
         """Upstream's image processor without "ImageProcessor": "CLIP"; "" where unnamed."""
         name = self.image.get("image_processor_type") or self.image.get("feature_extractor_type")
-        return re.sub(r"(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", str(name or ""))
+        if not name:
+            return _of_model(self.config, IMAGES_OF_MODELS)
+        return re.sub(r"(ImageProcessor|FeatureExtractor)(Fast|Pil)?$", "", str(name))
+
+    @property
+    def audio_class(self) -> str:
+        """Upstream's feature extractor: "WhisperFeatureExtractor"; "" where unnamed."""
+        named = self.audio.get("feature_extractor_type")
+        return str(named) if named else _of_model(self.config, SOUNDS_OF_MODELS)
 
     @property
     def tokenizer_class(self) -> str:
@@ -89,6 +106,12 @@ def read_sources(directory: Path) -> ProcessorSources:
         files["config.json"],
         _chat_template(directory, files, processor, tokenizer),
     )
+
+
+def _of_model(config: dict[str, Any], classes: dict[str, tuple[str, ...]]) -> str:
+    """The class that upstream takes for the model's type where a file names none; else ""."""
+    model = config.get("model_type")
+    return next((name for name, models in classes.items() if model in models), "")
 
 
 def _json(path: Path) -> dict[str, Any]:

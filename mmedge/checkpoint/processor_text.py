@@ -117,9 +117,11 @@ TEXTS: dict[str, TextTable | None] = {
     "Siglip2Processor": filled_64,
     "SiglipProcessor": filled,
     "SmolVLMProcessor": prompts.tiles,
+    "Speech2TextProcessor": None,
     "TrOCRProcessor": None,  # its tokenizer only reads the answer
     "ViltProcessor": plain,
     "VisionTextDualEncoderProcessor": plain,
+    "Wav2Vec2BertProcessor": None,
     "Wav2Vec2Processor": None,
     "WhisperProcessor": None,
 }

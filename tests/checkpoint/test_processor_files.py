@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
+from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
+from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 
 from mmedge.checkpoint.processor_audio import receptive_field
@@ -18,8 +20,10 @@ from mmedge.checkpoint.processor_defaults import (
     ALL,
     FLORENCE_TASKS,
     IMAGE_PROCESSORS,
+    IMAGES_OF_MODELS,
     PADDED_LEFT,
     PROCESSOR_OF_MODEL,
+    SOUNDS_OF_MODELS,
     TOKEN_TYPES,
 )
 from mmedge.checkpoint.processor_files import ProcessorFound, processor_options
@@ -83,6 +87,15 @@ def test_processors_of_models_are_upstreams_and_known() -> None:
         assert hasattr(transformers, processor)
 
 
+def test_parts_of_models_are_upstreams() -> None:
+    for name, models in IMAGES_OF_MODELS.items():
+        for model in models:
+            assert f"{name}ImageProcessor'" in str(IMAGE_PROCESSOR_MAPPING_NAMES[model])
+    for name, models in SOUNDS_OF_MODELS.items():
+        for model in models:
+            assert FEATURE_EXTRACTOR_MAPPING_NAMES[model] == name
+
+
 def test_florence_tasks_are_upstreams() -> None:
     source = Path(transformers.models.florence2.processing_florence2.__file__).read_text()
     for name, sentence in FLORENCE_TASKS.items():
@@ -141,6 +154,23 @@ def test_qwen_pixel_bounds_of_old(write: Write) -> None:
     assert found.options is not None
     image = found.options["image"]
     assert (image["least_pixels"], image["most_pixels"]) == (784, 9999)
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "method"),
+    [
+        ("wav2vec2", {"sampling_rate": 16_000, "padding_side": "right"}, ("audio", "waveform")),
+        ("whisper", {"sampling_rate": 16_000, "n_fft": 400}, ("audio", "log_mel")),
+        ("vit", {"size": 224, "image_mean": [0.5, 0.5, 0.5]}, ("image", "plain")),
+        ("detr", {"size": 800, "max_size": 1333}, ("image", "padded")),
+    ],
+)
+def test_oldest_files_name_no_class(
+    write: Write, model: str, file: dict[str, object], method: tuple[str, str]
+) -> None:
+    found = write(config={"model_type": model}, preprocessor_config=file)
+    assert found.options is not None, found.reasons
+    assert found.options[method[0]]["method"] == method[1]
 
 
 def test_model_type_stands_in_for_the_processors_class(write: Write) -> None:

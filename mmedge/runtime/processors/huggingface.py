@@ -10,6 +10,11 @@ import msgspec
 
 from mmedge.errors import InputError, ProjectError
 from mmedge.runtime.processors.audio_clap import ClapMel
+from mmedge.runtime.processors.audio_filter_bank import (
+    FilterBank,
+    FixedFilterBank,
+    StackedFilterBank,
+)
 from mmedge.runtime.processors.audio_log_mel import LogMel
 from mmedge.runtime.processors.audio_method import AudioMethod
 from mmedge.runtime.processors.audio_waveform import Waveform
@@ -52,8 +57,11 @@ TEXT_METHODS: dict[str, type[TextMethod]] = {
     "prefixed": PrefixedText,
 }
 AUDIO_METHODS: dict[str, type[AudioMethod]] = {
+    "filter_bank": FilterBank,
+    "fixed_filter_bank": FixedFilterBank,
     "log_mel": LogMel,
     "clap_mel": ClapMel,
+    "stacked_filter_bank": StackedFilterBank,
     "waveform": Waveform,
 }
 Table = dict[str, object]

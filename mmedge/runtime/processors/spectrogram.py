@@ -49,11 +49,9 @@ def mel_filters(
 
     normalised: every filter has the same area.
     """
-    corners = _to_hertz(
-        np.linspace(_to_mel(lowest, scale), _to_mel(highest, scale), mels + 2), scale
-    )
+    corners = _to_hertz(np.linspace(to_mel(lowest, scale), to_mel(highest, scale), mels + 2), scale)
     frequencies = np.linspace(0, sample_rate // 2, bins)
-    filters = _triangles(frequencies, corners)
+    filters = triangles(frequencies, corners)
     if normalised:
         filters = filters * (2.0 / (corners[2:] - corners[:-2]))[None]
     return filters
@@ -65,7 +63,8 @@ def log_mel(power: Array, filters: Array) -> Array:
     return energies
 
 
-def _triangles(frequencies: Array, corners: Array) -> Array:
+def triangles(frequencies: Array, corners: Array) -> Array:
+    """Filters [frequencies, corners - 2], each from one corner over the next to the one after."""
     widths = np.diff(corners)
     slopes = corners[None] - frequencies[:, None]
     rising = -slopes[:, :-2] / widths[:-1]
@@ -73,7 +72,8 @@ def _triangles(frequencies: Array, corners: Array) -> Array:
     return np.maximum(0.0, np.minimum(rising, falling))
 
 
-def _to_mel(hertz: float, scale: MelScale) -> float:
+def to_mel(hertz: float, scale: MelScale) -> float:
+    """A frequency in mels."""
     if scale == "htk":
         return float(2595.0 * np.log10(1.0 + hertz / 700.0))
     if scale == "kaldi":

@@ -172,6 +172,49 @@ def test_clap_processor_takes_sounds_and_texts(saved: Save, samples: RealSamples
     assert_same(result, theirs, names="input_ids attention_mask is_longer")
 
 
+FILTER_BANKS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "ast": (transformers.ASTFeatureExtractor, {"max_length": 120}),
+    "ast as it is": (transformers.ASTFeatureExtractor, {}),
+    "ast not normalised": (transformers.ASTFeatureExtractor, {"do_normalize": False}),
+    "seamless": (transformers.SeamlessM4TFeatureExtractor, {}),
+    "seamless of few mels": (
+        transformers.SeamlessM4TFeatureExtractor,
+        {"num_mel_bins": 20, "feature_size": 20, "padding_value": 1.0},
+    ),
+    "speech_to_text": (transformers.Speech2TextFeatureExtractor, {}),
+    "speech_to_text centred": (transformers.Speech2TextFeatureExtractor, {"normalize_vars": False}),
+    "speech_to_text raw": (
+        transformers.Speech2TextFeatureExtractor,
+        {"do_ceptral_normalize": False},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILTER_BANKS)
+def test_filter_banks(saved: Save, speech: Array, name: str) -> None:
+    """Lengths that end between frames, one pair of frames, and a batch of them."""
+    make, options = FILTER_BANKS[name]
+    ours = saved(extractor := make(**options))
+    for sounds in ([speech[5000:25_000], speech[:17_123]], [speech[9000:9560]], [speech]):
+        padding = {} if name.startswith("ast") else {"padding": True}
+        theirs = extractor(sounds, sampling_rate=RATE, return_tensors="np", **padding)
+        result = ours.convert(audio=sounds)
+        assert set(result) == set(theirs)
+        for tensor, value in theirs.items():
+            assert result[tensor].shape == value.shape
+            assert result[tensor].dtype == value.dtype
+            np.testing.assert_allclose(result[tensor], value, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["ast", "seamless", "speech_to_text"])
+def test_filter_banks_refuse_a_sound_shorter_than_their_frames(
+    saved: Save, speech: Array, name: str
+) -> None:
+    make, options = FILTER_BANKS[name]
+    with pytest.raises(InputError, match="too short"):
+        saved(make(**options)).convert(audio=speech[:399])
+
+
 @pytest.mark.parametrize("form", ["path", "pair", "dict", "list"])
 def test_forms_of_a_sound(saved: Save, samples: RealSamples, form: str) -> None:
     ours = saved(wav2vec2())
