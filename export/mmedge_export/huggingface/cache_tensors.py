@@ -27,6 +27,8 @@ def cache_tensors(cache: Any) -> list[Tensor]:
     """Key and value [batch, heads, length, head_dim] of every layer, in order."""
     found: list[Tensor] = []
     for number, layer in enumerate(cache.layers):
+        if not layer.is_initialized:  # counted by a config that is not about this decoder
+            continue
         pair: list[Any] = [getattr(layer, name, None) for name in ("keys", "values")]
         if not all(isinstance(part, Tensor) and part.ndim == 4 for part in pair):
             raise ProjectError(

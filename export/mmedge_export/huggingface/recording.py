@@ -23,6 +23,7 @@ class Recording:
     steps: keyword arguments of the generator's forward, one dict for each step.
     tokens: int64 [batch, new]: what was generated, without the prompt.
     config: the GenerationConfig it went by.
+    processors: what was done to the logits, in order.
     """
 
     generator: nn.Module
@@ -30,16 +31,27 @@ class Recording:
     steps: list[dict[str, Any]] = field(default_factory=list)
     tokens: Tensor = field(default_factory=lambda: torch.zeros(0))
     config: Any = None
+    processors: tuple[Any, ...] = ()
 
 
-def record_generate(model: Any, inputs: Mapping[str, Any], *, max_new_tokens: int) -> Recording:
+def record_generate(
+    model: Any,
+    inputs: Mapping[str, Any],
+    *,
+    max_new_tokens: int,
+    settings: Mapping[str, Any] = {},
+) -> Recording:
     """Greedy generation with `model.generate`, recorded.
 
+    settings: further arguments of `generate` (Whisper's language).
     Raises ProjectError where `generate` does not go through transformers' own loop.
     """
     recordings: list[Recording] = []
+    greedy = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens}
+    # Some models write into the ids they are given (BLIP replaces the first).
+    given = {k: v.clone() if isinstance(v, Tensor) else v for k, v in inputs.items()}
     with torch.no_grad(), _recorded(recordings):
-        model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens)
+        model.generate(**given, **greedy, **settings)
     if not recordings:
         raise ProjectError(
             f"{type(model).__name__}.generate does not use transformers' generation loop",
@@ -54,7 +66,12 @@ def _recorded(into: list[Recording]) -> Iterator[None]:
     sample = mixin._sample
 
     def recorded(self: nn.Module, input_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
-        recording = Recording(self, input_ids.clone(), config=kwargs.get("generation_config"))
+        recording = Recording(
+            self,
+            input_ids.clone(),
+            config=kwargs.get("generation_config"),
+            processors=tuple(kwargs.get("logits_processor") or ()),
+        )
         into.append(recording)
         with _steps(self, recording.steps):
             result = sample(self, input_ids, *args, **kwargs)
