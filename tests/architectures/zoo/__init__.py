@@ -30,6 +30,7 @@ from . import (  # noqa: F401  (a module's specimens register as it is imported)
     speech,
 )
 from .generation import NEW_TOKENS
+from .layout import as_before_5
 from .samples import Sample, samples
 from .specimen import SPECIMENS, Specimen
 
@@ -39,6 +40,7 @@ __all__ = [
     "SPECIMENS",
     "Sample",
     "Specimen",
+    "as_before_5",
     "batch",
     "build",
     "inputs",

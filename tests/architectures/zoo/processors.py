@@ -68,8 +68,9 @@ def load(directory: Path) -> Any:
         return pixtral().from_pretrained(directory)
     if name and "video_processor" in getattr(transformers, name).get_attributes():
         return without_video(name).from_pretrained(directory)
-    if (directory / "preprocessor_config.json").exists():
+    older = directory / "preprocessor_config.json"
+    if older.exists() and "processor_class" not in json.loads(older.read_text()):
         images = transformers.AutoImageProcessor.from_pretrained(directory)
         return Parts(images, transformers.AutoTokenizer.from_pretrained(directory))
-    auto = transformers.AutoProcessor if name else transformers.AutoTokenizer
+    auto = transformers.AutoProcessor if name or older.exists() else transformers.AutoTokenizer
     return auto.from_pretrained(directory)
