@@ -14,7 +14,7 @@
     ├── MissingDependencyError     9   an optional library is not installed
     ├── OutputError               10   the output cannot be written: permissions, space
     ├── InputError                11   a value passed to a bundle does not fit its declared input
-    └── ResourceError             12   this machine has too little memory or disk for the work
+    └── ResourceError             12   this machine has too little memory for the work
 
 Exit code 2 is the command line's own (unknown option), 130 is an interrupt, 143 SIGTERM.
 """
@@ -139,6 +139,6 @@ class InputError(MmedgeError):
 
 
 class ResourceError(MmedgeError):
-    """The machine has less memory or disk than the work is expected to need."""
+    """The machine has less memory than the work is expected to need."""
 
     exit_code = 12

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmedge.checkpoint.demand import Demand
-from mmedge.errors import ResourceError
+from mmedge.errors import OutputError, ResourceError
 from mmedge.machine_limits import Available, available_memory, free_disk_bytes, same_disk
 
 IGNORE = "or --ignore-estimate, to try all the same"
@@ -43,7 +43,7 @@ class Room:
         )
 
     def check(self) -> None:
-        """Raise ResourceError where memory or a disk is too small.
+        """Raise ResourceError where memory is too small, OutputError where a disk is.
 
         Mapped files don't count: the system takes their pages back, and reads them again.
         """
@@ -57,10 +57,10 @@ class Room:
         for directory, size in self.disks:
             free = free_disk_bytes(directory)
             if free is not None and free < size:
-                raise ResourceError(
+                raise OutputError(
                     "there is not enough disk to compile this model",
                     found=f"{_gb(free)} free",
-                    expected=f"{_gb(size)}",
+                    expected=_gb(size),
                     where=directory,
                     hint="`mmedge cache --clear` empties the cache, $MMEDGE_CACHE moves it, "
                     f"-o the bundle; {IGNORE}",
@@ -77,4 +77,4 @@ class Room:
 
 
 def _gb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f} GB"
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
@@ -31,8 +32,25 @@ REASONS = {
 }
 
 
+# A compile asks for the hash of a checkpoint three times; of small files it costs nothing, and
+# they may be rewritten faster than a clock ticks.
+LARGE_BYTES = 64 << 20
+
+
 def sha256_file(path: Path) -> str:
-    """The file's SHA-256 as hexadecimal."""
+    """The file's SHA-256 as hexadecimal; of a large file that did not change, read once."""
+    stat = path.stat()
+    if stat.st_size < LARGE_BYTES:
+        return _sha256(path)
+    return _known_sha256(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+@lru_cache(maxsize=256)
+def _known_sha256(path: Path, _identity: tuple[int, ...]) -> str:
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):

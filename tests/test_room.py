@@ -10,7 +10,7 @@ import pytest
 
 from mmedge import pipeline, room
 from mmedge.checkpoint.demand import Demand
-from mmedge.errors import ResourceError
+from mmedge.errors import OutputError, ResourceError
 from mmedge.machine_limits import Available
 from mmedge.pipeline import compile_project
 from mmedge.room import Room
@@ -40,7 +40,7 @@ def test_unknown_memory_stops_nobody(tmp_path: Path) -> None:
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match=r"not enough disk(.|\n)*1000000\.0 GB(.|\n)*cache"):
+    with pytest.raises(OutputError, match=r"not enough disk(.|\n)*1000000\.0 GB(.|\n)*cache"):
         of(9 * GB, tmp_path, Demand(held=1, mapped=1, cache=10**15, bundle=1)).check()
 
 

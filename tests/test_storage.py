@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -9,9 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mmedge import storage
 from mmedge.errors import OutputError
 from mmedge.pipeline import compile_project
 from mmedge.runtime.manifest import is_bundle
@@ -26,6 +29,8 @@ from mmedge.storage import (
 )
 
 WriteProject = Callable[..., Path]
+# Of a disk that is too small is told at once; these are about one that fills during the work.
+ANYHOW: dict[str, Any] = {"threads": 1, "measure_seconds": 0, "ignore_estimate": True}
 Mount = Callable[..., Path]
 
 HOLD = """
@@ -268,7 +273,7 @@ def test_a_full_disk_for_the_output(
     project = write_project(tmp_path / "project")
     (disk / "filler").write_bytes(b"x" * 60_000)
     with pytest.raises(OutputError, match="the disk is full"):
-        compile_project(project, output=disk / "out.mmedge", threads=1, measure_seconds=0)
+        compile_project(project, output=disk / "out.mmedge", **ANYHOW)
     assert [path.name for path in disk.iterdir()] == ["filler"]
 
 
@@ -295,7 +300,7 @@ def test_a_full_disk_for_the_cache(
     output = tmp_path / "out.mmedge"
     project = write_project(tmp_path / "project")
     with pytest.raises(OutputError, match="the disk is full") as caught:
-        compile_project(project, output=output, cache=disk, threads=1, measure_seconds=0)
+        compile_project(project, output=output, cache=disk, **ANYHOW)
     assert str(disk) in caught.value.what
     assert not list(disk.glob(".making-*"))
     assert not output.exists()
@@ -321,3 +326,27 @@ def test_a_read_only_disk(tmp_path: Path, write_project: WriteProject, mount: Mo
             project, output=tmp_path / "out.mmedge", cache=disk / "cache", measure_seconds=0
         )
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_the_hash_of_a_large_file_is_that_of_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "LARGE_BYTES", 1)
+    file = tmp_path / "weights"
+    for content in (b"one", b"longer", b"another"):
+        file.write_bytes(content)
+        for _ in range(2):
+            assert storage.sha256_file(file) == hashlib.sha256(content).hexdigest()
+
+
+def test_an_unchanged_large_file_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "LARGE_BYTES", 1)
+    file = tmp_path / "weights"
+    file.write_bytes(b"content")
+    first = storage.sha256_file(file)
+    monkeypatch.setattr(storage, "_sha256", lambda path: "read again")
+    assert storage.sha256_file(file) == first
+    os.utime(file, ns=(1, 1))
+    assert storage.sha256_file(file) == "read again"

@@ -69,6 +69,12 @@ def complete_report(
             {"stage": stage, "seconds": 0.5, "cached": False, "peak_rss_bytes": 4e8}
             for stage in ("load", "export", "rewrite", "build", "verify", "measure")
         ],
+        "resources": {
+            "expected_peak_bytes": 9e8,
+            "expected_mapped_bytes": 1e8,
+            "expected_disk_bytes": 2e8,
+            "available_bytes": 8e9,
+        },
         "refused": [],
     }
 
