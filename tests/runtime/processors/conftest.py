@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,14 @@ class Saved:
         return self.processor.convert(values, files=self.directory)
 
 
+def assert_fit_for_toml(value: object) -> None:
+    """Options travel in mmedge.toml, which has no null, and in manifest.json."""
+    assert isinstance(value, dict | list | tuple | str | int | float)
+    parts = value.values() if isinstance(value, dict) else value
+    for part in [] if isinstance(value, str | int | float) else parts:
+        assert_fit_for_toml(part)
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., Saved]:
     def save(*parts: Any, config: str | None = None) -> Saved:
@@ -37,7 +46,9 @@ def saved(tmp_path: Path) -> Callable[..., Saved]:
             (tmp_path / "config.json").write_text(config)
         found = processor_options(tmp_path)
         assert found.options is not None, found.reasons
-        return Saved(tmp_path, found, load_processor(found.options, where=tmp_path))
+        assert_fit_for_toml(found.options)
+        written = json.loads(json.dumps(found.options))
+        return Saved(tmp_path, found, load_processor(written, where=tmp_path))
 
     return save
 
