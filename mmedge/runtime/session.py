@@ -82,12 +82,17 @@ class Session:
         return self.kept.joined(tensors)
 
     def _raw_beside(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The encoded raw values, for the processor to see what the new ones belong to."""
-        new = [given[name] for name in self._bundle.raw_inputs.raw_names if name in given]
-        if not new:
+        """The encoded raw values that the processor has to see with the new ones."""
+        if self._bundle.raw_inputs.processor is None:
             return {}
-        sizes = [len(value) for value in new if isinstance(value, list | tuple)]
-        return {name: _repeated(value, max(sizes, default=1)) for name, value in self._raw.items()}
+        declared = self._bundle.raw_inputs.processor.raw_inputs()
+        new = {name: given[name] for name in declared if name in given}
+        sizes = [len(value) for value in new.values() if isinstance(value, list | tuple)]
+        return {
+            name: _repeated(value, max(sizes, default=1))
+            for name, value in self._raw.items()
+            if any(name in declared[o].beside or o in declared[name].beside for o in new)
+        }
 
 
 def _repeated(value: Any, times: int) -> Any:

@@ -184,3 +184,28 @@ def test_tokenizers_that_disagree_decode_nothing(vlm: Any, tmp_path: Path) -> No
     vlm.write(tmp_path, wiring, vlm.graphs())
     with load(tmp_path, threads=1) as opened, pytest.raises(BundleError, match=r"other\.json"):
         opened.decode(np.array([[3]]))
+
+
+@pytest.mark.parametrize("method", ["prompt", "plain"])
+def test_an_encoded_image_is_read_again_only_for_a_text_that_holds_it(
+    path: Path, vlm: Any, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmedge.runtime.processors.huggingface import HuggingFaceProcessor
+
+    seen: list[set[str]] = []
+    convert = HuggingFaceProcessor.convert
+
+    def watched(self: Any, values: Any, *, files: Path) -> Any:
+        seen.append(set(values))
+        return convert(self, values, files=files)
+
+    monkeypatch.setattr(HuggingFaceProcessor, "convert", watched)
+    text = PROCESSOR["text"] if method == "prompt" else {"method": "plain", "tokens": TOKENS}
+    wiring = read_manifest(path).wiring
+    vlm.tokenizer_json(tmp_path / "tokenizer.json")
+    graphs = {**vlm.graphs(), "vision_encoder": VISION}
+    vlm.write(tmp_path, wiring, graphs, processor={**PROCESSOR, "text": text})
+    with load(tmp_path, threads=1) as bundle:
+        session = bundle.encode(image=RED)
+        session.generate(text="what is <image>")
+    assert seen == [{"image"}, {"image", "text"} if method == "prompt" else {"text"}]

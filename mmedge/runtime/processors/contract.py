@@ -16,11 +16,13 @@ class RawInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tensors: the names of the model inputs that it alone decides. ("input_ids" may depend on the
         image too; it belongs to the text.)
+    beside: the other raw inputs that its tensors depend on: they are converted with it.
     """
 
     modality: str
     tensors: tuple[str, ...]
     optional: bool = False
+    beside: tuple[str, ...] = ()
 
 
 class Processor(Protocol):

@@ -34,9 +34,9 @@ class WordText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def raw_inputs(self) -> dict[str, RawInput]:
         """Words and boxes, and maybe a question."""
         return {
-            "words": RawInput("text", self.tokens.outputs),
-            "boxes": RawInput("boxes", ("bbox",)),
-            "text": RawInput("text", (), optional=True),
+            "words": RawInput("text", self.tokens.outputs, beside=("boxes", "text")),
+            "boxes": RawInput("boxes", ("bbox",), beside=("words", "text")),
+            "text": RawInput("text", (), optional=True, beside=("words", "boxes")),
         }
 
     def convert(
