@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
 from mmedge_export.huggingface.cache_tensors import cache_tensors
 from mmedge_export.huggingface.generator_arguments import generator_arguments
+from mmedge_export.huggingface.noted import noted
 from mmedge_export.huggingface.uncut_features import uncut_features
 from mmedge_export.huggingface.without_checks import without_checks
 
@@ -71,12 +73,18 @@ class MemoryEncoder(nn.Module):
             told, result = self.run(given)
         return (*memory_of(result), *(told[name] for name in self.extras))
 
+    @property
+    def generates(self) -> bool:
+        """Whether the model is its own generator."""
+        return self.generator is self.model
+
     def run(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
-        """What the generator is told by `generate`, and what its forward makes of it."""
+        """What the decoder is told before the first token, and what it makes of it."""
         told = self.told(inputs)
         start = self.start.expand(next(iter(told.values())).shape[0], -1)
-        with _as_traced():
-            return told, self.generator(**_first_call(self.generator, told, start), use_cache=True)
+        with _as_traced(), noted_encoder(self.generator) as encoded:
+            result = self.generator(**_first_call(self.generator, told, start), use_cache=True)
+        return told | fields_of(encoded[0] if encoded else None), result
 
     def told(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the generator is told by `generate`."""
@@ -91,9 +99,29 @@ def blanks_of(likes: Mapping[str, Tensor], batch: int) -> dict[str, Tensor]:
 
 @contextmanager
 def _as_traced() -> Iterator[None]:
-    """What a trace needs changes nothing eagerly, where it is needed to probe sizes one by one."""
-    with without_checks(), uncut_features():
+    """Sizes are probed one at a time: a text need not fit the number of images then."""
+    with ExitStack() as stack:
+        stack.enter_context(without_checks())
+        if torch.compiler.is_exporting():
+            stack.enter_context(uncut_features())
         yield
+
+
+def noted_encoder(generator: Any) -> AbstractContextManager[list[Any]]:
+    """The results of the generator's encoder, if it has one, while this is active."""
+    if generator.config.is_encoder_decoder:
+        return noted(generator.get_encoder(), "forward")
+    return nullcontext([])
+
+
+def fields_of(outputs: Any) -> dict[str, Tensor]:
+    """What an encoder says besides its states, as `encoder_outputs.NAME`."""
+    items = dict(outputs).items() if isinstance(outputs, Mapping) else ()
+    return {
+        f"encoder_outputs.{name}": value
+        for name, value in items
+        if isinstance(value, Tensor) and name != "last_hidden_state"
+    }
 
 
 def _first_call(generator: Any, told: Mapping[str, Tensor], start: Tensor) -> dict[str, Tensor]:

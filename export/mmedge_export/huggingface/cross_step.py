@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmedge.optional import require
 from mmedge_export.huggingface.cache_tensors import cache_tensors, cross_cache, growing_cache
+from mmedge_export.huggingface.cross_memory import STATES
 from mmedge_export.huggingface.step_arguments import StepArguments
 
 
@@ -45,24 +45,26 @@ class CrossStep(nn.Module):
         count = max(1, 2 * self.layers)
         memory, rest = tensors[:count], list(tensors[count:])
         arguments: dict[str, Any] = dict(self.told.constants)
+        encoded = {"last_hidden_state": self._states(memory)}
         for name in (*self.told.extras, self.tokens, *self.places):
-            arguments[name] = rest.pop(0)
+            holder, _, entry = name.rpartition(".")
+            (encoded if holder else arguments)[entry] = rest.pop(0)
         if "logits_to_keep" in inspect.signature(type(self.model).forward).parameters:
             arguments["logits_to_keep"] = 1
-        arguments |= self._encoded(memory)
+        if self.encodes:
+            arguments["encoder_outputs"] = self.told.container(**encoded)
+        else:
+            arguments[STATES] = encoded["last_hidden_state"]
         cache = cross_cache(rest, memory) if self.layers else growing_cache(rest)
         result = self.model(**arguments, past_key_values=cache, use_cache=True)
         present = result.past_key_values
         own = getattr(present, "self_attention_cache", present)
         return (result.logits[:, -1:], *cache_tensors(own))
 
-    def _encoded(self, memory: tuple[Tensor, ...]) -> dict[str, Any]:
-        """What stands for the encoder: its states, or as many that nothing reads."""
-        states = memory[0]
-        if self.layers:
-            shape = (states.shape[0], states.shape[2], self.width)
-            states = torch.full(shape, self.unknown, dtype=states.dtype, device=states.device)
-        if not self.encodes:
-            return {"encoder_hidden_states": states}
-        outputs = require("transformers.modeling_outputs")
-        return {"encoder_outputs": outputs.BaseModelOutput(last_hidden_state=states)}
+    def _states(self, memory: tuple[Tensor, ...]) -> Tensor:
+        """The encoder's states, or as many that nothing reads."""
+        if not self.layers:
+            return memory[0]
+        keys = memory[0]
+        shape = (keys.shape[0], keys.shape[2], self.width)
+        return torch.full(shape, self.unknown, dtype=keys.dtype, device=keys.device)

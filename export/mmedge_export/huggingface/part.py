@@ -13,6 +13,7 @@ from mmedge.strict import nearest
 from mmedge_export.huggingface.answering import answering_method
 from mmedge_export.huggingface.cross_memory import MemoryEncoder, blanks_of
 from mmedge_export.huggingface.feature_encoder import as_upstream, features_of, joined
+from mmedge_export.huggingface.noted import noted
 from mmedge_export.replaced_forward import replaced_forward
 
 
@@ -46,13 +47,10 @@ class Part:
             yield
 
     @contextmanager
-    def noted(self) -> Iterator[list[Any]]:
-        """While active, whatever the part returns goes into the list."""
-        found: list[Any] = []
+    def noted(self) -> Iterator[list[list[Any]]]:
+        """While active, whatever the part returns goes into one of the lists."""
         with ExitStack() as stack:
-            for owner in self._owners:
-                stack.enter_context(_noting(owner, self._name, found))
-            yield found
+            yield [stack.enter_context(noted(owner, self._name)) for owner in self._owners]
 
     def value(self, result: Any, batch: int) -> Tensor:
         """What the part's result comes down to: one tensor [batch, ...]."""
@@ -75,22 +73,6 @@ class Part:
     @property
     def _module(self) -> nn.Module:
         return self.model.get_submodule(self.place)
-
-
-@contextmanager
-def _noting(owner: nn.Module, name: str, into: list[Any]) -> Iterator[None]:
-    own = getattr(owner, name)
-
-    def note(*args: Any, **kwargs: Any) -> Any:
-        result = own(*args, **kwargs)
-        into.append(result)
-        return result
-
-    owner.__dict__[name] = note
-    try:
-        yield
-    finally:
-        del owner.__dict__[name]
 
 
 def _first_only(value: Tensor, like: Any) -> Any:
@@ -136,11 +118,12 @@ class PartEncoder(nn.Module):
         (whole,) = self.whole
         with self.part.noted() as found:
             whole.told(inputs)
-            if not found:
+            if not any(found):
                 whole.run(inputs)
-        if not found:
+        results = [result for each in found for result in each]
+        if not results:
             raise ProjectError(
                 f"{type(self.model).__name__} generates without {self.part.place!r}",
                 where="[recipe] encoders",
             )
-        return found[0]
+        return results[0]

@@ -150,7 +150,6 @@ def _memory(
     """The component that makes what the decoder attends to."""
     cuts = tuple(encoder.part for encoder in encoders if encoder.part is not None)
     features = {name: value for encoder in encoders for name, value in encoder.values.items()}
-    extras = told.extras if told.made else ()
 
     def module(arguments: tuple[str, ...]) -> MemoryEncoder:
         blanks = {name: example[name] for name in example if name not in arguments}
@@ -161,7 +160,7 @@ def _memory(
             start=whole.start,
             cuts=cuts,
             blanks=blanks,
-            extras=extras,
+            extras=told.made,
         )
 
     looked_at = {name for encoder in encoders for name in encoder.component.bindings}
@@ -173,8 +172,8 @@ def _memory(
     final = module(arguments)
     with torch.no_grad():
         made = final(*({**example, **features}[source] for source in bindings.values()))
-    names = _memory_names(made[: len(made) - len(extras)])
-    outputs = (*names, *map(_as_encoders, extras))
+    names = _memory_names(made[: len(made) - len(told.made)])
+    outputs = (*names, *map(_as_encoders, told.made))
     component = ComponentModule(ENCODER, final, bindings, outputs, prefix="model.")
     return _made(component, {**example, **features})
 
@@ -188,14 +187,15 @@ def _memory_names(memory: Sequence[Tensor]) -> list[str]:
 
 def _as_encoders(name: str) -> str:
     """An encoder's mask is called so where a decoder takes it."""
-    return "encoder_attention_mask" if name == "attention_mask" else name
+    return "encoder_attention_mask" if name == "attention_mask" else name.replace(".", "_")
 
 
 def _decoder(recording: Recording, told: StepArguments, memory: Made) -> ComponentModule:
     """One step: bound to the memory, then to the extras."""
-    extras = {_as_encoders(name): name for name in told.extras}
-    if told.made:
-        extras = {shown: f"{ENCODER}.{shown}" for shown in extras}
+    extras = {
+        _as_encoders(name): name if name in told.inputs else f"{ENCODER}.{_as_encoders(name)}"
+        for name in told.extras
+    }
     attended = [name for name in memory.component.outputs if name not in extras]
     layers = 0 if attended == [STATES] else len(attended) // 2
     takes = cache_names(layers, side="encoder") if layers else [STATES]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmedge.errors import ProjectError
 from mmedge.recipes import Tensors
-from mmedge_export.huggingface.cross_memory import STATES, MemoryEncoder
+from mmedge_export.huggingface.cross_memory import STATES, MemoryEncoder, fields_of
 from mmedge_export.huggingface.decoder_beginning import Beginning
 from mmedge_export.huggingface.recording import Recording
 
@@ -25,17 +25,25 @@ _STEPPING = frozenset(
 class StepArguments:
     """Arguments of the decoder's forward.
 
-    extras: names of tensors that are the same at every step (the encoder's padding mask).
-    made: whether `generate` makes them of its inputs; otherwise they are inputs.
+    extras: tensors that are the same at every step (the encoder's padding mask), by the name of
+        the argument, or of the entry of `encoder_outputs`.
+    inputs: those of them that are inputs of the model; the encoder makes the others.
     mask, positions: names of the arguments for those of the tokens, where a prompt is padded.
     constants: what is no tensor.
+    container: the type of `encoder_outputs`.
     """
 
     extras: tuple[str, ...] = ()
-    made: bool = False
+    inputs: tuple[str, ...] = ()
     mask: str | None = None
     positions: str | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
+    container: Callable[..., Any] = dict
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """Extras that the encoder makes."""
+        return tuple(name for name in self.extras if name not in self.inputs)
 
 
 def step_arguments(
@@ -47,15 +55,17 @@ def step_arguments(
     side = "decoder_" if encodes else ""
     mask, positions = f"{side}attention_mask", f"{side}position_ids"
     rest = {k: v for k, v in step.items() if k not in _STEPPING | {mask, positions}}
-    made = recording.generator is not whole.model
-    told = whole.told(example) if made else example
-    extras = tuple(name for name, v in rest.items() if isinstance(v, Tensor))
+    outputs = step.get("encoder_outputs")
+    told = whole.run(example)[0]
+    tensors = {name: v for name, v in rest.items() if isinstance(v, Tensor)} | fields_of(outputs)
+    extras = tuple(name for name in tensors if _is_known(name, tensors[name], told, whole))
     return StepArguments(
-        extras=tuple(name for name in extras if _is_known(name, rest[name], told, whole)),
-        made=made,
+        extras=extras,
+        inputs=tuple(name for name in extras if name in example and whole.generates),
         mask=mask if mask in step and begin.mask else None,
         positions=positions if positions in step and begin.mask else None,
         constants={k: v for k, v in rest.items() if isinstance(v, bool | int | float | str)},
+        container=type(outputs),
     )
 
 
