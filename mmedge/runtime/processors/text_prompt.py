@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from mmedge.runtime.processors.image_tokens import (
     GridTokens,
     ImageTokens,
     MergedTokens,
-    RepeatedTokens,
     TileTokens,
 )
 from mmedge.runtime.processors.texts import texts_of
@@ -31,7 +29,6 @@ RULES: dict[str, type[ImageTokens]] = {
     "fixed": FixedTokens,
     "grid": GridTokens,
     "merged": MergedTokens,
-    "repeated": RepeatedTokens,
     "tiles": TileTokens,
     "any_resolution": AnyResolutionTokens,
 }
@@ -71,8 +68,7 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     whole: a text that holds image tokens is the whole prompt; else it is refused.
     bos: a templated prompt that begins with it gets no special tokens from the tokenizer.
     token_types: the name of an output that is 1 at image tokens, else 0. type_token: the token
-    that counts as one, where it is not image_token. shared_mark: a token that stands once
-    where two would meet, and apart from a word that follows it.
+    that counts as one, where it is not image_token.
     """
 
     tokens: Tokenization
@@ -84,7 +80,6 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_types: str | None = None
     type_token: str | None = None
     whole: bool = True
-    shared_mark: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse an unknown rule before the first prompt."""
@@ -149,11 +144,7 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         rule = self._rule()
         shown = [rule.text(self.image_token, picture) for picture in pictures]
-        text = parts[0] + "".join(a + b for a, b in zip(shown, parts[1:], strict=True))
-        if self.shared_mark is None:
-            return text
-        mark = self.shared_mark
-        return re.sub(rf"{re.escape(mark)}(?=[^\s<])", f"{mark} ", text.replace(mark * 2, mark))
+        return parts[0] + "".join(a + b for a, b in zip(shown, parts[1:], strict=True))
 
 
 class PrefixedText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
