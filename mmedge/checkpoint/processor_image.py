@@ -102,6 +102,13 @@ def _tiles(config: Table) -> Table:
     }
 
 
+def _quarters(config: Table) -> Table:
+    if not config["do_pad"]:
+        raise UnsupportedError("parts without padding (do_pad: false) do not make one tensor")
+    split = bool(config["do_image_splitting"])
+    return {"method": "quarters", "size": _size(config), "split": split}
+
+
 def _patches(config: Table) -> Table:
     size = size_table(config["size"], square=False)
     return {
@@ -163,6 +170,7 @@ METHODS: dict[str, Callable[[Table], Table]] = {
     "Gemma3": _gemma3,
     "GotOcr2": _canvas,
     "GroundingDino": _detr,
+    "Idefics2": _quarters,
     "Idefics3": _tiles,
     "Llava": _llava,
     "LlavaNext": _any_resolution,

@@ -62,6 +62,15 @@ def tiles(sources: ProcessorSources, notes: Notes) -> Table:
     return _prompt(sources, notes, token=sources.token("image_token", "<image>"), rule=rule)
 
 
+def quarters(sources: ProcessorSources, notes: Notes) -> Table:
+    """Every part between marks, which neighbours share. (Idefics2.)"""
+    mark = sources.token("image_boundary_token", "<fake_token_around_image>")
+    count = int(sources.processor.get("image_seq_len", 64))
+    rule = {"method": "repeated", "count": count, "around": mark}
+    table = _prompt(sources, notes, token=sources.token("image_token", "<image>"), rule=rule)
+    return {**table, "shared_mark": mark}
+
+
 def qwen(sources: ProcessorSources, notes: Notes) -> Table:
     """A token for every merged patch, with the tokens' types."""
     rule = {"method": "merged", "merge": int(sources.image.get("merge_size", 2))}

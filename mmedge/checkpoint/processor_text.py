@@ -105,6 +105,7 @@ TEXTS: dict[str, TextTable | None] = {
     "Gemma3Processor": prompts.gemma3,
     "GitProcessor": git,
     "GroundingDinoProcessor": labels,
+    "Idefics2Processor": prompts.quarters,
     "Idefics3Processor": prompts.tiles,
     "InternVLProcessor": prompts.internvl,
     "LayoutLMv3Processor": words,

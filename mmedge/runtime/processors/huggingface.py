@@ -27,12 +27,14 @@ from mmedge.runtime.processors.image_document import DocumentImage
 from mmedge.runtime.processors.image_padded import PaddedImage
 from mmedge.runtime.processors.image_patches import PatchedImage
 from mmedge.runtime.processors.image_plain import PlainImage, PlainImages
+from mmedge.runtime.processors.image_quarters import QuartersImage
 from mmedge.runtime.processors.image_steps import ImageMethod, Pictures
 from mmedge.runtime.processors.image_tiles import TiledImage
 from mmedge.runtime.processors.sound import sounds_of
 from mmedge.runtime.processors.text_method import TextMethod
 from mmedge.runtime.processors.text_plain import LabelText, PlainText, QueryText
-from mmedge.runtime.processors.text_prompt import PrefixedText, PromptText
+from mmedge.runtime.processors.text_prefixed import PrefixedText
+from mmedge.runtime.processors.text_prompt import PromptText
 from mmedge.runtime.processors.text_words import WordText
 from mmedge.strict import nearest
 from mmedge.tensors import Array
@@ -46,6 +48,7 @@ IMAGE_METHODS: dict[str, type[ImageMethod]] = {
     "patches": PatchedImage,
     "any_resolution": AnyResolutionImage,
     "canvas": CanvasImage,
+    "quarters": QuartersImage,
     "bounded_patches": BoundedPatchesImage,
 }
 TEXT_METHODS: dict[str, type[TextMethod]] = {

@@ -137,6 +137,16 @@ def multiple_of(height: int, width: int, *, edge: int) -> Size:
     return height, math.ceil(int(height * aspect) / edge) * edge
 
 
+def clipped_edges(height: int, width: int, *, shortest: int, longest: int) -> Size:
+    """Idefics2's rule: the longer edge at most `longest`, then both at least `shortest`."""
+    aspect = width / height
+    if width >= height and width > longest:
+        height, width = int(longest / aspect), longest
+    elif height > width and height > longest:
+        height, width = longest, int(longest * aspect)
+    return max(height, shortest), max(width, shortest)
+
+
 def best_resolution(height: int, width: int, candidates: tuple[Size, ...]) -> Size:
     """LLaVA-NeXT's choice: the most of the image kept, and then the least area wasted."""
 

@@ -47,7 +47,7 @@ class TiledImage(ImageSteps, frozen=True, forbid_unknown_fields=True, omit_defau
                     for image, (_, grid) in zip(images, taken, strict=True)
                 ]
             )
-        return Pictures(_filled(tiles), pictures)
+        return Pictures(filled_tiles(tiles), pictures)
 
     def _tiles(self, pixels: Array) -> tuple[list[Array], Size]:
         """(the tiles, with the whole image last; rows and columns, 0 where it is one tile)."""
@@ -75,7 +75,7 @@ class TiledImage(ImageSteps, frozen=True, forbid_unknown_fields=True, omit_defau
         return size.exact() if size is not None else (height, width)
 
 
-def _filled(examples: list[list[Array]]) -> dict[str, Array]:
+def filled_tiles(examples: list[list[Array]]) -> dict[str, Array]:
     """The tiles of every example, and empty ones after them up to the longest example."""
     most = max(len(tiles) for tiles in examples)
     sizes = [size_of(tile) for tiles in examples for tile in tiles]

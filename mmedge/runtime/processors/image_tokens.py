@@ -40,6 +40,18 @@ class FixedTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.before + (self.token or token) * (self.count * picture.tiles) + self.after
 
 
+class RepeatedTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rule "repeated": every part of an image between marks of its own. (Idefics2.)"""
+
+    count: Count
+    around: str = "<fake_token_around_image>"
+
+    def text(self, token: str, picture: Picture) -> str:
+        """The token, `count` times for every part; parts share the mark between them."""
+        part = f"{token * self.count}{self.around}"
+        return self.around + part * picture.tiles
+
+
 class GridTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rule "grid": a token per patch of the processed image. (LLaVA.)
 

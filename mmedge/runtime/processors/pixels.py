@@ -54,6 +54,15 @@ def pixels_of(value: object, *, name: str, rgb: bool) -> Array:
         ) from error
 
 
+def as_from_file(value: object, *, name: str) -> object:
+    """A PIL image as if it came from a file: upright, RGB, opaque; anything else as it is."""
+    if not isinstance(value, require("PIL.Image").Image):
+        return value
+    image: Any = value
+    check_pixels(image.width, image.height, name)
+    return image if image.mode in ("I", "F") else _upright_rgb(image)
+
+
 def resized(pixels: Array, size: Size, *, resample: int) -> Array:
     """uint8 pixels of another size; InputError where the size is impossible."""
     height, width = size

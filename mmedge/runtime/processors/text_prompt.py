@@ -1,7 +1,8 @@
-"""A prompt in which images have their places. (LLaVA, SmolVLM, Qwen2-VL, Florence-2, BLIP-2.)"""
+"""A prompt in which images have their places. (LLaVA, SmolVLM, Qwen2-VL, Florence-2.)"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mmedge.errors import InputError, ProjectError
+from mmedge.errors import InputError
 from mmedge.runtime.processors.contract import RawInput
 from mmedge.runtime.processors.decode_method import decode_method
 from mmedge.runtime.processors.image_steps import Picture, Pictures
@@ -19,6 +20,7 @@ from mmedge.runtime.processors.image_tokens import (
     GridTokens,
     ImageTokens,
     MergedTokens,
+    RepeatedTokens,
     TileTokens,
 )
 from mmedge.runtime.processors.texts import texts_of
@@ -29,6 +31,7 @@ RULES: dict[str, type[ImageTokens]] = {
     "fixed": FixedTokens,
     "grid": GridTokens,
     "merged": MergedTokens,
+    "repeated": RepeatedTokens,
     "tiles": TileTokens,
     "any_resolution": AnyResolutionTokens,
 }
@@ -68,7 +71,8 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     whole: a text that holds image tokens is the whole prompt; else it is refused.
     bos: a templated prompt that begins with it gets no special tokens from the tokenizer.
     token_types: the name of an output that is 1 at image tokens, else 0. type_token: the token
-    that counts as one, where it is not image_token.
+    that counts as one, where it is not image_token. shared_mark: a token that stands once
+    where two would meet, and apart from a word that follows it.
     """
 
     tokens: Tokenization
@@ -80,6 +84,7 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_types: str | None = None
     type_token: str | None = None
     whole: bool = True
+    shared_mark: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse an unknown rule before the first prompt."""
@@ -144,37 +149,11 @@ class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
         rule = self._rule()
         shown = [rule.text(self.image_token, picture) for picture in pictures]
-        return parts[0] + "".join(a + b for a, b in zip(shown, parts[1:], strict=True))
-
-
-class PrefixedText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Options of method "prefixed": image tokens before every text, and its padding. (BLIP-2.)"""
-
-    tokens: Tokenization
-    image_token: str
-    count: int
-
-    def raw_inputs(self) -> dict[str, RawInput]:
-        """A text, which may be absent."""
-        return {"text": RawInput("text", self.tokens.outputs, optional=True, beside=("image",))}
-
-    def convert(
-        self, values: Mapping[str, object], pictures: Pictures | None, *, files: Path
-    ) -> dict[str, Array]:
-        """The tokenizer's outputs, int64 [batch, count + length] where there are images."""
-        texts = texts_of(values["text"], name="text")
-        tensors = self.tokens.tensors(self.tokens.encode(texts, files, name="text"))
-        if pictures is None:
-            return tensors
-        paired(texts, pictures)
-        image_id = self.tokens.tokenizer(files).token_to_id(self.image_token)
-        if image_id is None:
-            raise ProjectError(f"the tokenizer has no {self.image_token}", where=self.tokens.file)
-        first = {"input_ids": image_id, "attention_mask": 1}
-        return {
-            name: np.pad(array, ((0, 0), (self.count, 0)), constant_values=first.get(name, 0))
-            for name, array in tensors.items()
-        }
+        text = parts[0] + "".join(a + b for a, b in zip(shown, parts[1:], strict=True))
+        if self.shared_mark is None:
+            return text
+        mark = self.shared_mark
+        return re.sub(rf"{re.escape(mark)}(?=[^\s<])", f"{mark} ", text.replace(mark * 2, mark))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ from hypothesis import example, given
 from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
 from transformers.image_transforms import get_resize_output_image_size as shortest_edge_size
 from transformers.image_transforms import get_size_with_aspect_ratio
+from transformers.image_utils import SizeDict
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
+from transformers.models.idefics2.image_processing_pil_idefics2 import (
+    get_resize_output_image_size as clipped_size,
+)
 from transformers.models.idefics3.image_processing_pil_idefics3 import (
     get_resize_output_image_size as longest_edge_size,
 )
@@ -28,6 +32,7 @@ from mmedge.runtime.processors.image_size import (
     best_resolution,
     by_longest_edge,
     by_shortest_edge,
+    clipped_edges,
     divisible_within_edges,
     inside,
     near_pixel_count,
@@ -90,6 +95,13 @@ def test_pixel_count(height: int, width: int, factor: int, least: int, more: int
 def test_longest_edge(height: int, width: int, edge: int) -> None:
     theirs = longest_edge_size(image(height, width), resolution_max_side=edge)
     assert by_longest_edge(height, width, edge=edge, most=4096) == theirs
+
+
+@given(edges, edges, targets, targets)
+def test_clipped_edges(height: int, width: int, shortest: int, longest: int) -> None:
+    size = SizeDict(shortest_edge=shortest, longest_edge=longest)
+    theirs = clipped_size(image(height, width), size)
+    assert clipped_edges(height, width, shortest=shortest, longest=longest) == theirs
 
 
 @given(edges, edges, st.lists(st.tuples(targets, targets), min_size=1, max_size=6))

@@ -19,7 +19,7 @@ from .conftest import Saved
 
 Save = Callable[..., Saved]
 ODD = odd_images()
-WITH_TEXT = ("Idefics3", "SmolVLM", "Qwen2VL", "LlavaNext", "Gemma3", "GotOcr2")
+WITH_TEXT = ("Idefics2", "Idefics3", "SmolVLM", "Qwen2VL", "LlavaNext", "Gemma3", "GotOcr2")
 ONE_IMAGE = [name for name in IMAGE_PROCESSORS if name not in WITH_TEXT]
 
 

@@ -106,6 +106,14 @@ def qwen(name: str = "Qwen2VLProcessor", **options: Any) -> Any:
     return without_video(name)(images, tokenizer, None, chat_template=QWEN_CHAT)
 
 
+def idefics2(**options: Any) -> Any:
+    marks = tokenizers.gpt2(*tile_marks(0, 0), pad_token="<pad>", padding_side="left")
+    size = {"shortest_edge": 20, "longest_edge": 50}
+    images = transformers.Idefics2ImageProcessorPil(size=size, **options)
+    chat = SMOLVLM_CHAT.replace("<|im_start|>", "")
+    return transformers.Idefics2Processor(images, marks, image_seq_len=3, chat_template=chat)
+
+
 def gemma3() -> Any:
     marks = ("<start_of_turn>", "<start_of_image>", "<end_of_image>", "<soft>")
     tokenizer = tokenizers.llama(*marks, padding_side="left")
@@ -139,6 +147,12 @@ FAMILIES: dict[str, tuple[Callable[..., Any], str, str]] = {
     "llava": (llava, "pixel_values", "<image>"),
     "llava_next": (llava_next, "pixel_values image_sizes", "<image>"),
     "smolvlm": (smolvlm, "pixel_values pixel_attention_mask", "<image>"),
+    "idefics2": (idefics2, "pixel_values pixel_attention_mask", "<image>"),
+    "idefics2 in parts": (
+        lambda: idefics2(do_image_splitting=True),
+        "pixel_values pixel_attention_mask",
+        "<image>",
+    ),
     "idefics3": (idefics3, "pixel_values pixel_attention_mask", "<image>"),
     "gemma3": (gemma3, "pixel_values token_type_ids", "<start_of_image>"),
     "internvl": (internvl, "pixel_values", "<IMG_CONTEXT>"),
@@ -154,7 +168,7 @@ CONCATENATED = {"pixel_values", "image_sizes", "image_grid_thw"}  # by LLaVA and
 
 def one_example(name: str, theirs: Any) -> dict[str, Any]:
     """What upstream concatenates over images, under one example."""
-    joined = set() if name in ("smolvlm", "idefics3") else CONCATENATED
+    joined = set() if name.startswith(("smolvlm", "idefics")) else CONCATENATED
     return {
         key: np.asarray(value)[None] if key in joined else value for key, value in theirs.items()
     }
@@ -249,7 +263,7 @@ def unless_refused(processor: Any, **values: object) -> Any:
     """What upstream makes of an image, or None where it finds its size impossible."""
     try:
         return processor(**values, return_tensors="np")
-    except ValueError:
+    except (ValueError, ZeroDivisionError):
         return None
 
 
@@ -285,6 +299,15 @@ def test_tiling_options_are_upstreams(
     theirs = processor(images=small, text="<image> what", return_tensors="np")
     names = f"{TEXT} pixel_values pixel_attention_mask"
     assert_same(ours.convert(image=small, text="<image> what"), theirs, names=names)
+
+
+@pytest.mark.parametrize("text", ["<image><image>what", "<image>what<image>.", "<image><image>"])
+def test_idefics2_images_that_meet_share_a_mark(
+    saved: Save, photos: list[Image.Image], text: str
+) -> None:
+    ours = saved(processor := idefics2())
+    theirs = processor(images=photos, text=text, return_tensors="np")
+    assert_same(ours.convert(image=photos, text=text), theirs, names=TEXT)
 
 
 def test_unequal_counts_of_tiles_are_filled_up(saved: Save, photos: list[Image.Image]) -> None:
