@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mmedge.project import Project
-from mmedge.recipes import ComponentModule, Split, Tensors
+from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
 from mmedge.wiring import Generation
 from mmedge_export.huggingface.cache_tensors import cache_names
@@ -37,6 +37,7 @@ from mmedge_export.huggingface.dependence import depends
 from mmedge_export.huggingface.longer_text import longer_text
 from mmedge_export.huggingface.part import Part, PartEncoder
 from mmedge_export.huggingface.recording import Recording, record_generate
+from mmedge_export.huggingface.sequence_proposal import proposal
 from mmedge_export.huggingface.step_arguments import StepArguments, step_arguments
 from mmedge_export.huggingface.transformers_aid import transformers_aid
 
@@ -61,6 +62,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 class SequenceToSequence:
     """Encoders and a decoder with cross-attention."""
+
+    def propose(self, view: CheckpointView) -> Proposal | str:
+        """A class that generates with a decoder that attends to an encoder."""
+        return proposal(view)
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors
