@@ -16,10 +16,10 @@ from mmedge.optional import require
 
 QUESTION = "mmedge asks"
 IMAGES, TEXT = "{images}", "{text}"
-Render = Callable[[int], str]
+Render = Callable[..., str]  # (images, question) -> prompt
 
 
-def chat_template(sources: ProcessorSources, *, image_token: str) -> dict[str, str]:
+def chat_template(sources: ProcessorSources, *, image_token: str) -> dict[str, str | bool]:
     """with_images, text_only and image of a prompt template: a user's turn, and the answer's start.
 
     Raises UnsupportedError where there is none, or where it cannot be plain text.
@@ -37,6 +37,7 @@ def chat_template(sources: ProcessorSources, *, image_token: str) -> dict[str, s
         "with_images": _asking(with_images),
         "text_only": _asking(render(0)),
         "image": unit,
+        "strip": f" {QUESTION} " not in render(1, f" {QUESTION} "),
     }
 
 
@@ -70,8 +71,8 @@ def _renderer(sources: ProcessorSources, source: str) -> Render:
     named = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
     tokens = {name: sources.token(name) for name in named if sources.token(name) is not None}
 
-    def render(images: int) -> str:
-        content = [{"type": "image"}] * images + [{"type": "text", "text": QUESTION}]
+    def render(images: int, question: str = QUESTION) -> str:
+        content = [{"type": "image"}] * images + [{"type": "text", "text": question}]
         messages = [{"role": "user", "content": content}]
         try:
             template = _environment().from_string(source)

@@ -166,7 +166,7 @@ def _prompt(sources: ProcessorSources, notes: Notes, *, token: str | None, rule:
     }
 
 
-def _template(sources: ProcessorSources, notes: Notes, token: str) -> dict[str, str]:
+def _template(sources: ProcessorSources, notes: Notes, token: str) -> dict[str, str | bool]:
     try:
         return chat_template(sources, image_token=token)
     except UnsupportedError as reason:

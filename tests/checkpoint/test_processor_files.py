@@ -32,6 +32,7 @@ from mmedge.checkpoint.processor_text import TEXTS
 from mmedge.runtime.processors import load_processor
 
 Write = Callable[..., ProcessorFound]
+Read = Callable[[str], dict[str, str | bool]]
 TOKENIZER = {
     "version": "1.0",
     "added_tokens": [],
@@ -301,8 +302,8 @@ def test_receptive_field_of_wav2vec2() -> None:
 
 
 @pytest.fixture
-def template(tmp_path: Path) -> Callable[[str], dict[str, str]]:
-    def read(source: str) -> dict[str, str]:
+def template(tmp_path: Path) -> Read:
+    def read(source: str) -> dict[str, str | bool]:
         (tmp_path / "chat_template.jinja").write_text(source)
         (tmp_path / "tokenizer_config.json").write_text('{"bos_token": "<s>"}')
         return chat_template(read_sources(tmp_path), image_token="<image>")
@@ -314,12 +315,15 @@ LOOP = "{% for part in messages[0].content %}"
 IMAGE = "{% if part.type == 'image' %}<image>{% else %}"
 
 
-def test_template_is_rendered_into_plain_text(template: Callable[[str], dict[str, str]]) -> None:
+def test_template_is_rendered_into_plain_text(
+    template: Read,
+) -> None:
     source = "{{ bos_token }}Q: " + LOOP + IMAGE + "{{ part.text }}{% endif %}{% endfor %} A:"
     assert template(source) == {
         "with_images": "<s>Q: {images}{text} A:",
         "text_only": "<s>Q: {text} A:",
         "image": "<image>",
+        "strip": False,
     }
 
 
@@ -345,9 +349,7 @@ def test_template_is_rendered_into_plain_text(template: Callable[[str], dict[str
         ("{{ messages.append(1) }}", "unsafe"),
     ],
 )
-def test_templates_that_cannot_be_plain(
-    template: Callable[[str], dict[str, str]], source: str, reason: str
-) -> None:
+def test_templates_that_cannot_be_plain(template: Read, source: str, reason: str) -> None:
     with pytest.raises(UnsupportedError, match=reason):
         template(source)
 

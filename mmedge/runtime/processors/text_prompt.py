@@ -43,12 +43,13 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     """What surrounds the user's text. (A chat template, rendered once for one question.)
 
     with_images: holds {images} and {text}. text_only: holds {text}. image: what is written for
-    one image, with its token.
+    one image, with its token. strip: without the white space around the user's text.
     """
 
     with_images: str
     text_only: str
     image: str
+    strip: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a template without its places."""
@@ -60,7 +61,8 @@ class PromptTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     def prompt(self, text: str, images: int) -> str:
         """The whole prompt for one question and its images."""
         template = self.with_images if images else self.text_only
-        return template.replace(IMAGES, self.image * images).replace(TEXT, text)
+        question = text.strip() if self.strip else text
+        return template.replace(IMAGES, self.image * images).replace(TEXT, question)
 
 
 class PromptText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -225,6 +225,18 @@ def test_question_without_an_image_goes_through_the_chat_template(saved: Save, n
     assert_same(ours.convert(text="how are you?"), theirs, names=TEXT)
 
 
+@pytest.mark.parametrize("trim", ["", " | trim"])
+def test_white_space_around_a_question_is_the_templates_affair(
+    saved: Save, photos: list[Image.Image], trim: str
+) -> None:
+    chat = LLAVA_CHAT.replace("item['text']", f"item['text']{trim}")
+    ours = saved(processor := llava(chat_template=chat))
+    question = "  what is this?\n "
+    prompt = asked(processor, images=1, text=question)
+    theirs = processor(images=photos[0], text=prompt, return_tensors="np")
+    assert_same(ours.convert(image=photos[0], text=question), theirs, names=TEXT)
+
+
 @pytest.mark.parametrize("name", ["smolvlm", "llava", "llava_next"])
 def test_batch_of_questions_is_padded_on_the_left(
     saved: Save, photos: list[Image.Image], name: str
