@@ -6,11 +6,13 @@ yes decides. What the others say is told, so that nobody wonders.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmedge.checkpoint.adapters import base_directory, is_adapter
 from mmedge.checkpoint.huggingface_class import config_and_class
 from mmedge.checkpoint.processor_files import ProcessorFound, processor_options
 from mmedge.data.processed import processed
@@ -38,21 +40,24 @@ class Proposed:
 
 
 def is_bare_checkpoint(path: Path) -> bool:
-    """Whether `path` is a Hugging Face directory without a project file."""
-    return (path / "config.json").is_file() and not (path / PROJECT_FILE).is_file()
+    """Whether `path` is a Hugging Face or adapter directory without a project file."""
+    checkpoint = (path / "config.json").is_file() or is_adapter(path)
+    return checkpoint and not (path / PROJECT_FILE).is_file()
 
 
 def propose(
     directory: Path, *, samples: tuple[str, ...] = (), trust_remote_code: bool = False
 ) -> Proposed:
-    """The project for the checkpoint in `directory`.
+    """The project for the checkpoint in `directory`; of an adapter, in its base model's directory.
 
     samples: the user's own files to look at and to verify with.
     trust_remote_code: run the Python files of the directory where transformers has no class.
     Raises CheckpointError for a directory that cannot be loaded, ProjectError where no recipe
     recognises the architecture, with what each of them said.
     """
-    directory = directory.resolve()
+    checkpoint = directory = directory.resolve()
+    if is_adapter(checkpoint):
+        directory = base_directory(checkpoint)
     found = processor_options(directory)
     config, model_class = config_and_class(directory, trusted=trust_remote_code)
     view = CheckpointView(
@@ -66,15 +71,15 @@ def propose(
     for name in _recognising():
         answer = load_recipe(name).propose(view)  # type: ignore[attr-defined]
         if isinstance(answer, Proposal):
-            project = Project(directory, _file(directory, view, name, answer, samples))
+            project = Project(directory, _file(checkpoint, view, name, answer, samples))
             return Proposed(project, name, answer, refused, found)
         refused[name] = answer
     reasons = "\n".join(f"{name}: {reason}" for name, reason in refused.items())
     raise ProjectError(
         f"no recipe takes {view.model_class.__name__}",
         found=f"{reasons}\nprocessor: {found.reason or 'converted'}",
-        where=directory,
-        hint=f"mmedge init {directory}  writes a {PROJECT_FILE} to fill in by hand",
+        where=checkpoint,
+        hint=f"mmedge init {checkpoint}  writes a {PROJECT_FILE} to fill in by hand",
     )
 
 
@@ -97,7 +102,7 @@ def _sample(directory: Path, found: ProcessorFound, samples: tuple[str, ...]) ->
 
 
 def _file(
-    directory: Path,
+    checkpoint: Path,
     view: CheckpointView,
     recipe: str,
     proposal: Proposal,
@@ -105,8 +110,8 @@ def _file(
 ) -> ProjectFile:
     options: dict[str, Any] = {"name": recipe, **proposal.options}
     return ProjectFile(
-        name=_slug(directory.name),
-        model=ModelTable(weights="."),
+        name=_slug(checkpoint.name),
+        model=ModelTable(weights=Path(os.path.relpath(checkpoint, view.directory)).as_posix()),
         inputs=proposal.inputs,
         axes=proposal.axes,
         recipe=options,
