@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,6 @@ from torch import Tensor
 from mmedge.tensors import Dim, TensorSpec
 from mmedge.wiring import Generation
 from mmedge_export.huggingface.cache_tensors import cache_names, cache_tensors
-from mmedge_export.huggingface.cross_step import CrossStep
 from mmedge_export.huggingface.decoder_beginning import Beginning
 from mmedge_export.huggingface.generation_settings import (
     DEFAULT_NEW_TOKENS,
@@ -21,12 +20,24 @@ from mmedge_export.huggingface.recording import Recording
 from mmedge_export.huggingface.used_rules import used_rules
 
 TOKENS = "input_ids"
+
+
+class DecoderStep(Protocol):
+    """A decoder's module. places: names of the mask and the positions it takes, if it does."""
+
+    places: tuple[str, ...]
+
+    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """What it is bound to, ids, places, past -> logits and present."""
+        ...
+
+
 PLACES = ("decoder_attention_mask", "decoder_position_ids")
 
 
 def cross_generation(
     decoder: str,
-    step: CrossStep,
+    step: DecoderStep,
     recording: Recording,
     begin: Beginning,
     *,
@@ -66,7 +77,7 @@ def self_attention(recording: Recording) -> list[Tensor]:
     return cache_tensors(getattr(cache, "self_attention_cache", cache))
 
 
-def places_of(step: CrossStep) -> tuple[str | None, str | None]:
+def places_of(step: DecoderStep) -> tuple[str | None, str | None]:
     """The decoder's inputs for the mask and the positions of its tokens, where it has them."""
     mask, positions = PLACES
     given = step.places
@@ -93,7 +104,7 @@ def _longest(recording: Recording, model: Any) -> int:
 
 
 def step_example(
-    step: CrossStep,
+    step: DecoderStep,
     bound: Sequence[Tensor],
     recording: Recording,
     batch: Dim,
@@ -127,7 +138,7 @@ def step_example(
 
 
 def _fed(
-    step: CrossStep, recording: Recording, rows: int, new: int, *, before: int
+    step: DecoderStep, recording: Recording, rows: int, new: int, *, before: int
 ) -> dict[str, Tensor]:
     """`new` tokens after `before` others: ids, mask and positions, in the step's order."""
     known = torch.cat([recording.prompt[0], recording.tokens[0]])

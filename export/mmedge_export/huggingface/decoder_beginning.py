@@ -34,7 +34,7 @@ def beginning(whole: MemoryEncoder, recording: Recording, example: Tensors) -> B
     if whole.generator is not whole.model:
         return _told(whole, recording, example)
     if IDS not in example:
-        return Beginning(start_token_ids=_shared(recording))
+        return Beginning(start_token_ids=shared(recording))
     if not torch.equal(recording.prompt, example[IDS]):
         raise ProjectError(
             f"{type(whole.model).__name__}.generate puts another token before {IDS}",
@@ -54,7 +54,7 @@ def _told(whole: MemoryEncoder, recording: Recording, example: Tensors) -> Begin
         if result in told
     }
     if not behind.get(IDS):
-        return Beginning(start_token_ids=_shared(recording))
+        return Beginning(start_token_ids=shared(recording))
     outputs = tuple(output for output, names in behind.items() if names)
     # `generate` itself may look at every input, at the size of a batch if no more.
     module = DecoderPrompt(whole, tuple(example), tuple(shown[output] for output in outputs))
@@ -69,7 +69,7 @@ def _teller(whole: MemoryEncoder, result: str) -> Callable[[Tensors], list[Tenso
     return lambda inputs: [whole.told(inputs)[result]]
 
 
-def _shared(recording: Recording) -> tuple[int, ...]:
+def shared(recording: Recording) -> tuple[int, ...]:
     """The prompt that all samples have in common."""
     if not torch.equal(recording.prompt, recording.prompt[:1].expand_as(recording.prompt)):
         raise ProjectError(

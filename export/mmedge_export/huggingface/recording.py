@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +58,18 @@ def record_generate(
             expected="GenerationMixin._sample to be called",
         )
     return recordings[-1]
+
+
+def tokens_of(
+    model: Any, *, max_new_tokens: int, settings: Mapping[str, Any] = {}
+) -> Callable[[Mapping[str, Any]], dict[str, Tensor]]:
+    """The reference of a Split: `generate` itself, its answer without the prompt."""
+
+    def run(inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        recorded = record_generate(model, inputs, max_new_tokens=max_new_tokens, settings=settings)
+        return {"tokens": recorded.tokens}
+
+    return run
 
 
 @contextmanager

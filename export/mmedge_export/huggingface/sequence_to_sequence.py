@@ -12,7 +12,7 @@ What happens before the first token is the model's own `generate` and forward (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from mmedge.project import Project
 from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
-from mmedge.wiring import Generation
 from mmedge_export.huggingface.cache_tensors import cache_names
 from mmedge_export.huggingface.cross_generation import (
     cross_generation,
@@ -36,7 +35,7 @@ from mmedge_export.huggingface.decoder_beginning import beginning
 from mmedge_export.huggingface.dependence import depends
 from mmedge_export.huggingface.longer_text import longer_text
 from mmedge_export.huggingface.part import Part, PartEncoder
-from mmedge_export.huggingface.recording import Recording, record_generate
+from mmedge_export.huggingface.recording import Recording, record_generate, tokens_of
 from mmedge_export.huggingface.sequence_proposal import proposal
 from mmedge_export.huggingface.step_arguments import StepArguments, step_arguments
 from mmedge_export.huggingface.transformers_aid import transformers_aid
@@ -96,7 +95,9 @@ class SequenceToSequence:
         return Split(
             components=(*(part for part in parts if part is not None), decoder),
             outputs={"tokens": f"{DECODER}.tokens"},
-            reference=_reference(model, chosen, generation),
+            reference=tokens_of(
+                model, max_new_tokens=generation.max_new_tokens, settings=chosen.generate
+            ),
             generation=generation,
             decoder_inputs=specs,
             decoder_examples=examples,
@@ -223,17 +224,6 @@ def _width(recording: Recording) -> int:
     if states is None:
         states = step["encoder_outputs"][0]
     return int(states.shape[-1])
-
-
-def _reference(
-    model: nn.Module, chosen: Options, generation: Generation
-) -> Callable[[Tensors], dict[str, Tensor]]:
-    def run(inputs: Tensors) -> dict[str, Tensor]:
-        limit = generation.max_new_tokens
-        recorded = record_generate(model, inputs, max_new_tokens=limit, settings=chosen.generate)
-        return {"tokens": recorded.tokens}
-
-    return run
 
 
 recipe = SequenceToSequence()
