@@ -12,6 +12,7 @@ from mmedge.errors import VerificationError
 from mmedge.recipes import ComponentModule, Split
 from mmedge.stage import Samples
 from mmedge.tensors import Array, Axis
+from mmedge.verify.decoder_steps import decoder_steps
 from mmedge.verify.metrics import Difference, DifferenceAccumulator
 from mmedge.wiring import Wiring, axis_size, other_sizes
 
@@ -171,21 +172,28 @@ def probes(split: Split, wiring: Wiring, samples: Samples) -> Iterator[dict[str,
 def compare_decoder(
     split: Split, opened: Opened, inputs: Mapping[str, Array]
 ) -> dict[str, Difference]:
-    """One step of a generating decoder against its torch module, on the recipe's example."""
+    """A generating decoder against its torch module: a prompt, one token, several after a past."""
     import torch
 
     assert split.generation is not None
-    module = next(c for c in split.components if c.name == split.generation.decoder)
+    module = module_of(split, split.generation.decoder)
     values = split.run(to_torch(inputs))
     bound = {name: values[source] for name, source in module.bindings.items()}
-    feeds = bound | split.decoder_examples
-    with torch.no_grad():
-        wanted = module.module(*feeds.values())
     needed = {tensor.name for tensor in opened.wiring.component(module.name).inputs}
-    produced = opened.run_component(
-        module.name, {name: t.numpy() for name, t in feeds.items() if name in needed}
-    )
-    return differences(to_numpy(dict(zip(module.outputs, wanted, strict=True))), produced)
+    accumulators: dict[str, DifferenceAccumulator] = {}
+    for step in decoder_steps(split):
+        feeds = bound | step
+        with torch.no_grad():
+            wanted = module.module(*feeds.values())
+        produced = opened.run_component(
+            module.name, {name: t.numpy() for name, t in feeds.items() if name in needed}
+        )
+        for name, tensor in zip(module.outputs, wanted, strict=True):
+            _check_shape(f"{module.name}.{name}", tensor.numpy(), produced[name])
+            accumulators.setdefault(name, DifferenceAccumulator()).add(
+                tensor.numpy(), produced[name]
+            )
+    return {name: accumulator.result() for name, accumulator in accumulators.items()}
 
 
 def split_difference(split: Split, inputs: Mapping[str, Array]) -> dict[str, Difference]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 Tensors = Mapping[str, "torch.Tensor"]
-# Engine and model round in their own order at every layer, over more inputs than are run here: up to
+# Engine and model round in their own order at every layer, over more inputs than are run here:
 # three times the error of one batch was seen on a detector, at other sizes of its inputs.
 ROOM = 8.0
 
