@@ -74,12 +74,15 @@ class DataTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     samples: files to verify with where there is a [processor] and no loader: images, sounds,
         texts, or JSON with whole examples.
+    upstream: without a [processor], real samples are made into tensors by the processor class of
+        transformers, which does not travel in the bundle.
     """
 
     calibration: str = ""
     evaluation: str = ""
     metric: str = ""
     samples: tuple[str, ...] = ()
+    upstream: bool = False
 
 
 class ProjectFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -290,6 +293,13 @@ def _check_axis(name: str, file: ProjectFile, where: Path) -> None:
             f"[axes] {name} is not ordered",
             found=f"min={axis.min}, opt={axis.opt}, max={axis.max}",
             expected="0 <= min <= opt <= max",
+            where=where,
+        )
+    if axis.step < 1 or any(size % axis.step for size in (axis.min, axis.opt, axis.max)):
+        raise ProjectError(
+            f"[axes] {name} has sizes that are no multiples of its step",
+            found=f"min={axis.min}, opt={axis.opt}, max={axis.max}, step={axis.step}",
+            expected="a step of at least 1 that divides min, opt and max",
             where=where,
         )
     if axis.min == axis.max:

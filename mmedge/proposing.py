@@ -16,6 +16,7 @@ from mmedge.checkpoint.adapters import base_directory, is_adapter
 from mmedge.checkpoint.huggingface_class import config_and_class
 from mmedge.checkpoint.processor_files import ProcessorFound, processor_options
 from mmedge.data.processed import processed
+from mmedge.data.upstream import upstream_tensors
 from mmedge.errors import DataError, InputError, ProjectError
 from mmedge.project import PROJECT_FILE, DataTable, ModelTable, Project, ProjectFile
 from mmedge.recipes import CheckpointView, Proposal, available_recipes, load_recipe
@@ -60,12 +61,13 @@ def propose(
         directory = base_directory(checkpoint)
     found = processor_options(directory)
     config, model_class = config_and_class(directory, trusted=trust_remote_code)
+    converted = _sample(directory, found, samples)
     view = CheckpointView(
         directory=directory,
         config=config,
         model_class=model_class,
-        processor=found.options or {},
-        sample=_sample(directory, found, samples),
+        processor=(found.options or {}) if converted else {},
+        sample=converted or {name: a[:1] for name, a in upstream_tensors(directory).items()},
     )
     refused: dict[str, str] = {}
     for name in _recognising():
@@ -115,8 +117,11 @@ def _file(
         inputs=proposal.inputs,
         axes=proposal.axes,
         recipe=options,
-        processor=view.processor if view.sample else {},
-        data=DataTable(samples=tuple(str(Path(sample).resolve()) for sample in samples)),
+        processor=view.processor,
+        data=DataTable(
+            samples=tuple(str(Path(sample).resolve()) for sample in samples),
+            upstream=not view.processor and bool(view.sample),
+        ),
     )
 
 

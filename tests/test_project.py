@@ -93,6 +93,8 @@ def test_an_unknown_key_names_the_nearest(path: str, near: str) -> None:
         ("inputs.present.indicates", "imgae", "indicates an input that is not declared"),
         ("axes.batch", {"min": 4, "opt": 2, "max": 8}, "not ordered"),
         ("axes.batch", {"min": -1, "opt": 2, "max": 8}, "not ordered"),
+        ("axes.batch", {"min": 4, "opt": 6, "max": 8, "step": 4}, "no multiples of its step"),
+        ("axes.batch", {"min": 4, "opt": 4, "max": 8, "step": 0}, "no multiples of its step"),
         ("axes.btach", {"min": 1}, "in no input's shape"),
         ("schema", "1", "not a version"),
         ("schema", 0, "not a version"),

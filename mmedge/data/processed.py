@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mmedge.data.raw_samples import RawSamples, raw_samples
+from mmedge.data.raw_samples import BUNDLED, RawSamples, raw_samples
+from mmedge.data.upstream import upstream_tensors
 from mmedge.errors import DataError, InputError
 from mmedge.project import Project
 from mmedge.runtime.processors import Processor, load_processor
@@ -47,6 +48,23 @@ def _synthetic(project: Project, items: list[ModelInput], group: Tensors) -> Ten
         sizes = [dim if isinstance(dim, int) else axes[dim].opt for dim in item.spec.shape[1:]]
         made[item.spec.name] = rng.random((count, *sizes)).astype(item.spec.dtype)
     return made
+
+
+def samples_of_upstream(project: Project) -> Samples:
+    """Bundled samples as tensors of transformers' own processor; DataError where it makes none."""
+    found = upstream_tensors(project.directory)
+    missing = [name for name in project.file.inputs if name not in found]
+    if not found or missing:
+        raise DataError(
+            "the checkpoint's processor in transformers does not make the declared inputs",
+            found=", ".join(found) or "nothing",
+            expected=", ".join(project.file.inputs),
+            where=project.directory,
+            hint="declare [data] evaluation: a loader of samples",
+        )
+    group = {name: found[name] for name in project.file.inputs}
+    count = len(next(iter(group.values())))
+    return Samples((group,), None, count, f"{BUNDLED}, by transformers' processor", real=True)
 
 
 def processed(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mmedge.data.processed import samples_of_processor
+from mmedge.data.processed import samples_of_processor, samples_of_upstream
 from mmedge.errors import DataError, InputError
 from mmedge.project import Project
 from mmedge.project_modules import user_line
@@ -47,6 +47,8 @@ def load_samples(project: Project, purpose: str) -> Samples:
         return _from_loader(project, named[other])
     if project.file.processor:
         return samples_of_processor(project)
+    if table.upstream:
+        return samples_of_upstream(project)
     return _synthetic(project)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmedge.project import InputTable
@@ -48,6 +48,8 @@ _MODALITIES = (
     ("audio", ("input_features", "input_values", "audio", "is_longer")),
     ("text", ("input_ids", "mask", "token_type", "bbox", "decoder")),
 )
+# What an attention mask is about where there is no text.
+MASKED = ("input_values", "input_features", "flattened_patches")
 # Made outside of the model and its processor: the axis that varies, and what the config calls
 # the last one's size.
 _BY_CONFIG = {
@@ -79,12 +81,12 @@ def tables_of(
     What no processor makes (the regions an object detector found) has the size the config says.
     """
     wanted = set(names)
+    taken = {name: array for name, array in view.sample.items() if name in wanted}
     inputs = {
         name: InputTable(
-            shape=named_shape(name, array), dtype=str(array.dtype), modality=modality_of(name)
+            shape=_shape(name, taken), dtype=str(array.dtype), modality=modality_of(name)
         )
-        for name, array in view.sample.items()
-        if name in wanted
+        for name, array in taken.items()
     }
     for name, (axis, field) in _BY_CONFIG.items():
         if name in wanted and hasattr(view.config, field):
@@ -100,6 +102,18 @@ def named_shape(name: str, array: Array) -> tuple[Dim, ...]:
         axis if axis is not None else int(size)
         for axis, size in zip(pattern, array.shape, strict=True)
     )
+
+
+def _shape(name: str, taken: Mapping[str, Array]) -> tuple[Dim, ...]:
+    """The named shape; a mask has the axis of what it masks."""
+    if name != "attention_mask" or "input_ids" in taken:
+        return named_shape(name, taken[name])
+    length = taken[name].shape[1]
+    for masked in MASKED:
+        if masked in taken and length in taken[masked].shape[1:]:
+            shape = named_shape(masked, taken[masked])
+            return BATCH, shape[1 + taken[masked].shape[1:].index(length)]
+    return BATCH, int(length)
 
 
 def modality_of(name: str) -> str:

@@ -1,0 +1,135 @@
+"""Samples through the processor class of transformers itself, where mmedge has none of its own.
+
+The bundle then takes tensors: what makes them is not part of it. That a model can be looked at,
+exported and verified on real inputs does not depend on it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmedge.data.real_samples import RealSamples, real_samples
+from mmedge.optional import require
+from mmedge.tensors import Array
+
+Tensors = dict[str, Array]
+CLASSES = ("AutoProcessor", "AutoImageProcessor", "AutoFeatureExtractor", "AutoTokenizer")
+
+
+def upstream_tensors(directory: Path) -> Tensors:
+    """Two real samples as the checkpoint's processor in transformers makes them, by name.
+
+    Empty where it cannot be loaded or does not take images, texts or sounds in any usual way.
+    """
+    with _quiet():
+        for name in CLASSES:
+            processor = _loaded(name, directory)
+            tensors = _asked(processor) if processor is not None else {}
+            if tensors:
+                return tensors
+    return {}
+
+
+def _loaded(name: str, directory: Path) -> Any:
+    try:
+        return getattr(require("transformers"), name).from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except Exception:  # whatever it lacks: a library, a file, a class
+        return None
+
+
+def _asked(processor: Any) -> Tensors:
+    """The first way of asking that gives tensors."""
+    for ask in WAYS:
+        try:
+            found = dict(ask(processor, real_samples()))
+        except Exception:
+            continue
+        tensors = {name: _array(value) for name, value in found.items() if _is_tensor(value)}
+        if tensors and "labels" not in found:
+            return tensors
+    return {}
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "shape") and len(value.shape) > 0
+
+
+def _array(value: Any) -> Array:
+    array = np.asarray(value)
+    if array.dtype == np.int32:
+        return array.astype(np.int64)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _images(samples: RealSamples) -> list[Image.Image]:
+    return [Image.open(path).convert("RGB") for path in samples.images]
+
+
+def _conversation(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    turns = [
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]
+        for question in samples.questions
+    ]
+    texts = [processor.apply_chat_template(turn, add_generation_prompt=True) for turn in turns]
+    processor.tokenizer.padding_side = "left"
+    images = [[image] for image in _images(samples)]
+    return dict(processor(images=images, text=texts, padding=True, return_tensors="np"))
+
+
+def _placeholders(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    processor.tokenizer.padding_side = "left"
+    texts = [f"{processor.image_token} {question}" for question in samples.questions]
+    return dict(processor(images=_images(samples), text=texts, padding=True, return_tensors="np"))
+
+
+def _images_and_texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    texts = list(samples.captions)
+    return dict(processor(images=_images(samples), text=texts, padding=True, return_tensors="np"))
+
+
+def _images_alone(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    return dict(processor(images=_images(samples), return_tensors="np"))
+
+
+def _sounds(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    extractor = getattr(processor, "feature_extractor", processor)
+    rate = int(extractor.sampling_rate)
+    whole = samples.speech_at(rate)
+    sounds = [whole, whole[len(whole) // 2 :]]
+    return dict(processor(sounds, sampling_rate=rate, padding=True, return_tensors="np"))
+
+
+def _texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    return dict(processor(list(samples.questions), padding=True, return_tensors="np"))
+
+
+Ask = Callable[[Any, RealSamples], Mapping[str, Any]]
+WAYS: tuple[Ask, ...] = (
+    _conversation,
+    _placeholders,
+    _images_and_texts,
+    _images_alone,
+    _sounds,
+    _texts,
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without advice about libraries that are not installed."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
