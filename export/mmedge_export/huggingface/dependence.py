@@ -27,7 +27,7 @@ def depends(compute: Callable[[Inputs], Results], inputs: Inputs, name: str) -> 
 def _changed(tensor: Tensor) -> Iterator[Tensor]:
     """Other values of the same shape: reordered, where ids have to stay ids; then some replaced."""
     if tensor.is_floating_point():
-        yield torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)).to(tensor)
+        yield tensor.flip(-1) + 1
         return
     for axis in range(tensor.ndim):
         yield tensor.flip(axis)

@@ -20,6 +20,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from mmedge.errors import ProjectError
 from mmedge.project import Project
 from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
@@ -133,6 +134,10 @@ def _encoder(whole: MemoryEncoder, name: str, place: str, example: Tensors) -> M
     with torch.no_grad():
         part.like = alone.result(example)
     arguments = _behind(alone, example, tuple(example))
+    if not arguments:
+        raise ProjectError(
+            f"{place!r} depends on no input", found=", ".join(example), where="[recipe] encoders"
+        )
     blanks = {given: example[given] for given in example if given not in arguments}
     module = PartEncoder(whole, part, arguments, blanks=blanks)
     bindings = {given: given for given in arguments}

@@ -52,6 +52,9 @@ def used_rules(processors: Iterable[Any], *, prompt_length: int) -> LogitsRules:
             )
         fields |= _READ[name](processor)
         _check_begin(processor, fields, prompt_length)
+    # `generate` says the same twice, the second time for the length of this one prompt.
+    if fields.get("min_length") == prompt_length + fields.get("min_new_tokens", 0):
+        del fields["min_length"]
     return LogitsRules(**fields)
 
 
