@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from mmedge.checkpoint.describe import describe
-from mmedge.errors import ProjectError
+from mmedge.errors import CheckpointError, MissingDependencyError, ProjectError
 from mmedge.project import PROJECT_FILE, load_project
+from mmedge.proposing import is_bare_checkpoint, propose
 from mmedge.runtime.manifest import MANIFEST, check_files, read_manifest
 from mmedge.storage import directory_bytes
 
@@ -25,7 +26,29 @@ def inspect_path(path: Path) -> dict[str, Any]:
         return _bundle(path)
     if (path / PROJECT_FILE).is_file() or path.name == PROJECT_FILE:
         return _project(path)
-    return {"kind": "checkpoint", "path": str(path), **describe(path).to_dict()}
+    facts = {"kind": "checkpoint", "path": str(path), **describe(path).to_dict()}
+    return facts | {"compile": _proposal(path)} if is_bare_checkpoint(path) else facts
+
+
+def _proposal(path: Path) -> dict[str, Any]:
+    """What `mmedge compile` would do with a checkpoint directory, or why it would not."""
+    try:
+        found = propose(path)
+    except (ProjectError, CheckpointError, MissingDependencyError) as error:
+        return {"error": str(error)}
+    return {
+        "architecture": found.architecture,
+        "family": found.proposal.family,
+        "recipe": found.recipe,
+        "reasons": list(found.proposal.reasons),
+        "refused": found.refused,
+        "inputs": [msgspec.to_builtins(item) for item in found.project.model_inputs()],
+        "axes": msgspec.to_builtins(found.project.axes()),
+        "processor": found.processor.processor,
+        "processor_notes": list(found.processor.notes),
+        "processor_reason": found.processor.reason,
+        "raw_inputs": found.raw_inputs(),
+    }
 
 
 def _bundle(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mmedge.data.upstream import upstream_tensors
 from mmedge.errors import DataError, InputError, ProjectError
 from mmedge.project import PROJECT_FILE, DataTable, ModelTable, Project, ProjectFile
 from mmedge.recipes import CheckpointView, Proposal, available_recipes, load_recipe
+from mmedge.runtime.processors import load_processor
 from mmedge.tensors import Array
 
 # From the particular to the general; recipes of third parties come before all of these.
@@ -30,14 +31,20 @@ LAST = ("hf_dual_encoder", "hf_sequence_to_sequence", "hf_multimodal_decoder", "
 class Proposed:
     """A project for a checkpoint, and how it came about.
 
-    refused: recipe -> why it is not the one. notes: what the processor files say.
+    refused: recipe -> why it is not the one. processor: what the processor files say.
     """
 
+    architecture: str
     project: Project
     recipe: str
     proposal: Proposal
     refused: dict[str, str]
     processor: ProcessorFound
+
+    def raw_inputs(self) -> list[str]:
+        """What the bundle takes besides tensors, by name."""
+        options = self.project.file.processor
+        return list(load_processor(options, where="[processor]").raw_inputs()) if options else []
 
 
 def is_bare_checkpoint(path: Path) -> bool:
@@ -74,7 +81,7 @@ def propose(
         answer = load_recipe(name).propose(view)  # type: ignore[attr-defined]
         if isinstance(answer, Proposal):
             project = Project(directory, _file(checkpoint, view, name, answer, samples))
-            return Proposed(project, name, answer, refused, found)
+            return Proposed(model_class.__name__, project, name, answer, refused, found)
         refused[name] = answer
     reasons = "\n".join(f"{name}: {reason}" for name, reason in refused.items())
     raise ProjectError(

@@ -78,8 +78,7 @@ def _processor_class(sources: ProcessorSources) -> str:
     name = sources.processor.get("processor_class") or PROCESSOR_OF_MODEL.get(model)
     if name is not None:
         if name not in TEXTS:
-            known = ", ".join(sorted(TEXTS))
-            raise UnsupportedError(f"the processor {name} is not known to mmedge; known: {known}")
+            raise UnsupportedError(f"the processor {name} is not known to mmedge")
         return str(name)
     text = sources.has_tokenizer and model not in READ_BY_NOBODY
     parts = {"image": bool(sources.image), "audio": bool(sources.audio), "text": text}

@@ -21,8 +21,29 @@ from mmedge.cli.console import as_json, emit
 @as_json
 def command(path: Path, output: Path | None, force: bool, as_json: bool) -> None:
     """Write a first mmedge.toml by looking at the checkpoint at PATH."""
-    from mmedge.checkpoint.describe import write_project_file
+    from mmedge.proposing import is_bare_checkpoint
 
-    written, text = write_project_file(path, output=output, force=force)
+    written, text = (
+        _proposed(path, force)
+        if output is None and is_bare_checkpoint(path)
+        else _guessed(path, output, force)
+    )
     facts = {"written": str(written), "text": text}
     emit(facts, as_json=as_json, render=lambda f: f"{f['text']}\nwritten to {f['written']}")
+
+
+def _proposed(path: Path, force: bool) -> tuple[Path, str]:
+    """What a recipe proposes; where none does, what the files tell."""
+    from mmedge.errors import MissingDependencyError, ProjectError
+    from mmedge.proposed_text import write_proposed
+
+    try:
+        return write_proposed(path, force=force)
+    except (ProjectError, MissingDependencyError):
+        return _guessed(path, None, force)
+
+
+def _guessed(path: Path, output: Path | None, force: bool) -> tuple[Path, str]:
+    from mmedge.checkpoint.describe import write_project_file
+
+    return write_project_file(path, output=output, force=force)

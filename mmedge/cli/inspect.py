@@ -82,7 +82,28 @@ def _checkpoint(facts: dict[str, Any]) -> RenderableType:
     lines += [f"unpickling it would import {name}" for name in facts.get("objects", [])]
     more = len(tensors) - SHOWN_TENSORS
     tail = [f"... and {more} more tensors (--json shows all)"] if more > 0 else []
-    return Group(*lines, table, *tail)
+    return Group(*lines, table, *tail, *_decisions(facts.get("compile")))
+
+
+def _decisions(proposal: dict[str, Any] | None) -> list[str]:
+    """What `mmedge compile` would do with the checkpoint, and why."""
+    if proposal is None:
+        return []
+    if "error" in proposal:
+        return [f"mmedge compile would refuse it: {proposal['error']}"]
+    raw = ", ".join(proposal["raw_inputs"])
+    lines = [
+        f"{proposal['architecture']} is a {proposal['family']} (recipe {proposal['recipe']})",
+        *(f"  {reason}" for reason in proposal["reasons"]),
+        *(_input_line(item) for item in proposal["inputs"]),
+        *(f"axis {n}: {a['min']} to {a['max']}" for n, a in proposal["axes"].items()),
+        f"raw inputs: {raw} (through {proposal['processor']})" if raw else "raw inputs: none",
+        *(f"  {note}" for note in proposal["processor_notes"]),
+    ]
+    if proposal["processor_reason"]:
+        lines.append(f"  {proposal['processor_reason']}")
+    refused = proposal["refused"].items()
+    return lines + [f"not {recipe}: {reason}" for recipe, reason in refused]
 
 
 def _tensor(spec: dict[str, Any]) -> str:

@@ -1,0 +1,77 @@
+"""A proposed project as an mmedge.toml, to be changed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from mmedge.errors import OutputError
+from mmedge.project import PROJECT_FILE
+from mmedge.proposing import Proposed, propose
+from mmedge.storage import atomic_file
+
+
+def write_proposed(directory: Path, *, force: bool = False) -> tuple[Path, str]:
+    """Write the project that is proposed for the checkpoint in `directory`; where, and what.
+
+    Raises OutputError where there is one and `force` is not set, and what `propose` raises.
+    """
+    target = directory.resolve() / PROJECT_FILE
+    if target.exists() and not force:
+        raise OutputError(f"{target} exists", hint="--force replaces it")
+    text = proposed_text(propose(directory))
+    with atomic_file(target) as stream:
+        stream.write(text.encode("utf-8"))
+    return target, text
+
+
+def proposed_text(proposed: Proposed) -> str:
+    """mmedge.toml with every decision as a comment."""
+    file = msgspec.to_builtins(proposed.project.file)
+    lines = [
+        "# Written by `mmedge init`. Without this file, `mmedge compile` takes the same decisions.",
+        f"# {proposed.proposal.family}:",
+        *(f"#   {reason}" for reason in proposed.proposal.reasons),
+        *(f"#   {note}" for note in proposed.processor.notes),
+        f"schema = {file['schema']}",
+        f"name = {_value(file['name'])}",
+        "",
+    ]
+    lines += _table("model", {"weights": file["model"]["weights"]})
+    for name, table in file["inputs"].items():
+        known = {
+            key: value for key, value in table.items() if key in ("shape", "dtype", "modality")
+        }
+        lines += _table(f"inputs.{name}", known)
+    lines += _table("axes", file["axes"])
+    lines += _table("recipe", file["recipe"])
+    if file["processor"]:
+        lines += _table("processor", file["processor"])
+    given = {key: value for key, value in file["data"].items() if value}
+    lines += _table("data", given) if given else []
+    return "\n".join(lines)
+
+
+def _table(name: str, content: Mapping[str, object]) -> Iterator[str]:
+    yield f"[{name}]"
+    yield from (f"{_key(key)} = {_value(value)}" for key, value in content.items())
+    yield ""
+
+
+def _value(value: object) -> str:
+    """The value as TOML: strings, numbers, lists and inline tables; None has no form."""
+    if isinstance(value, Mapping):
+        items = (f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)
+        return "{ " + ", ".join(items) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_value(item) for item in value) + "]"
+    # JSON leaves DEL as it is; TOML does not allow it.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    plain = name.replace("_", "").replace("-", "")
+    return name if plain.isascii() and plain.isalnum() else _value(name)
