@@ -22,11 +22,15 @@ DTYPES = (
 
 
 class Axis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sizes a named dynamic axis may take; `opt` is the size to optimise and measure for."""
+    """The sizes a named dynamic axis may take; `opt` is the size to optimise and measure for.
+
+    step: every size is a multiple of it (patches that are merged two by two: 4).
+    """
 
     min: int = 1
     opt: int = 1
     max: int = 2**16
+    step: int = 1
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,6 +79,10 @@ class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if allowed is not None and not allowed.min <= size <= allowed.max:
             raise self._shape_error(
                 array, f"has {size} along {dim!r}, outside {allowed.min}..{allowed.max}"
+            )
+        if allowed is not None and size % allowed.step:
+            raise self._shape_error(
+                array, f"has {size} along {dim!r}, which is no multiple of {allowed.step}"
             )
 
     def _shape_error(self, array: Array, problem: str) -> InputError:

@@ -57,9 +57,11 @@ def other_sizes(size: int, limits: Axis) -> tuple[int, ...]:
 
     The next one tells equal sizes from related ones; a stride may need the far one to show.
     """
-    larger = size < limits.max
-    near, far = (size + 1, min(2 * size, limits.max)) if larger else (size - 1, size // 2)
-    return tuple(s for s in dict.fromkeys((near, far)) if max(1, limits.min) <= s <= limits.max)
+    step = limits.step
+    larger = size + step <= limits.max
+    near, far = (size + step, min(2 * size, limits.max)) if larger else (size - step, size // 2)
+    allowed = range(max(1, limits.min), limits.max + 1)
+    return tuple(s for s in dict.fromkeys((near, far)) if s in allowed and s % step == 0)
 
 
 class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -146,3 +146,5 @@ def test_axes_of_inputs_can_be_resized() -> None:
     assert other_sizes(2, Axis(1, 1, 64)) == (3, 4)
     assert other_sizes(4, Axis(1, 1, 4)) == (3, 2)
     assert other_sizes(4, Axis(4, 4, 4)) == ()
+    assert other_sizes(8, Axis(4, 4, 64, step=4)) == (12, 16)
+    assert other_sizes(12, Axis(4, 4, 12, step=4)) == (8,)

@@ -8,7 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmedge_export.huggingface.packed_attention import PackedAttention
+from mmedge_export.huggingface.patch_grids import patch_grids
 from mmedge_export.huggingface.uncut_features import uncut_features
+
+# The argument that says how the patches of images in a row lie: int64 [images, 3].
+GRIDS = "image_grid_thw"
 
 
 class FeatureEncoder(nn.Module):
@@ -28,14 +33,21 @@ class FeatureEncoder(nn.Module):
         self.method = method
         self.arguments = arguments
         self.flat = flat
+        self.grids = patch_grids(model) if GRIDS in arguments else None
         self.training = False
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Tensors as the class says."""
-        given = dict(zip(self.arguments, tensors, strict=True))
-        with uncut_features():
-            result = getattr(self.model, self.method)(**flattened(given, self.flat))
-            return joined(features_of(result), tensors[0].shape[0])
+        batch = tensors[0].shape[0]
+        given = flattened(dict(zip(self.arguments, tensors, strict=True)), self.flat)
+        method = getattr(self.model, self.method)
+        if self.grids is None:
+            with uncut_features():
+                return joined(features_of(method(**given)), batch)
+        given |= self.grids.arguments(given[GRIDS], next(iter(given.values())).shape[0])
+        packed = PackedAttention(batch)
+        with uncut_features(packed.leave_whole), packed.active():
+            return joined(features_of(method(**given)), batch)
 
 
 def flattened(given: Mapping[str, Any], flat: frozenset[str]) -> dict[str, Any]:

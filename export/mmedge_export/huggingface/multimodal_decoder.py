@@ -27,11 +27,11 @@ from mmedge.errors import ProjectError
 from mmedge.project import Project
 from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
-from mmedge.tensors import Array, TensorSpec
+from mmedge.tensors import Array, Axis, TensorSpec
 from mmedge.wiring import Generation, axis_size, resize_axis
 from mmedge_export.huggingface.cache_tensors import cache_names, cache_tensors
 from mmedge_export.huggingface.causal_step import CausalStep
-from mmedge_export.huggingface.feature_encoder import FeatureEncoder, flattened
+from mmedge_export.huggingface.feature_encoder import GRIDS, FeatureEncoder, flattened
 from mmedge_export.huggingface.generation_settings import generation_settings
 from mmedge_export.huggingface.inputs import forward_names, modality_of, tables_of
 from mmedge_export.huggingface.prompt_embedder import DecoderCall, PromptEmbedder, decoder_call
@@ -105,6 +105,7 @@ class MultimodalDecoder:
         flat = [name for name in FLAT.get(str(image.get("method")), ()) if name in inputs]
         if flat:
             options["flat"] = flat
+        axes |= _patch_axis(view, inputs, axes)
         reasons = [f"{kind.__name__} generates with a decoder-only language model"]
         reasons += [f"{name} is {kind.__name__}.{method}" for name, method in encoders.items()]
         reasons.append(f"one graph, {DECODER}, for the prompt and for each token after it")
@@ -131,7 +132,7 @@ class MultimodalDecoder:
         outputs = ("logits", *cache_names(layers, stem="present"))
         components.append(ComponentModule(DECODER, step, {}, outputs, "text", "model."))
         generation = _generation(model, recording, chosen, step, call, layers)
-        specs, examples = _decoder_example(step, components, example, tensors, recording)
+        specs, examples = _decoder_example(step, components, example, tensors, recording, call)
         return Split(
             components=tuple(components),
             outputs={"tokens": f"{DECODER}.tokens"},
@@ -142,6 +143,17 @@ class MultimodalDecoder:
             resize=_resize(project, chosen),
             aid=transformers_aid(model),
         )
+
+
+def _patch_axis(
+    view: CheckpointView, inputs: Mapping[str, object], axes: Mapping[str, Axis]
+) -> dict[str, Axis]:
+    """Patches that are merged come in as many as are merged; one feature would be a constant."""
+    merge = getattr(getattr(view.config, "vision_config", None), "spatial_merge_size", None)
+    if GRIDS not in inputs or "patches" not in axes or not merge:
+        return {}
+    given, step = axes["patches"], merge**2
+    return {"patches": Axis(2 * step, max(2 * step, given.opt), given.max // step * step, step)}
 
 
 def _encoder(
@@ -300,6 +312,7 @@ def _decoder_example(
     example: Tensors,
     cache: list[Tensor],
     recording: Recording,
+    call: DecoderCall | None,
 ) -> tuple[tuple[TensorSpec, ...], dict[str, Tensor]]:
     """Specs and an example in mid-sequence: a few new tokens after the recorded past."""
     batch, past = cache[0].shape[0], cache[0].shape[2]
@@ -312,7 +325,7 @@ def _decoder_example(
         mask = torch.ones(batch, past + NEW_TOKENS, dtype=torch.int64)
         made[MASK] = (("batch", "total"), mask)
     if step.positions:
-        made["position_ids"] = _example_positions(recording, batch, past)
+        made["position_ids"] = _example_positions(call, recording, batch, past)
     for name, tensor in zip(cache_names(len(cache) // 2), cache, strict=True):
         heads, width = tensor.shape[1], tensor.shape[3]
         made[name] = (("batch", heads, "past", width), tensor.detach().clone().contiguous())
@@ -329,9 +342,11 @@ def step_embedding(components: list[ComponentModule]) -> nn.Module:
 
 
 def _example_positions(
-    recording: Recording, batch: int, past: int
+    call: DecoderCall | None, recording: Recording, batch: int, past: int
 ) -> tuple[tuple[int | str, ...], Tensor]:
-    recorded = recording.steps[-1].get("position_ids")
+    """As many axes as the prompt's positions have: `generate` may put others before them."""
+    prompt = None if call is None else call.arguments.get("position_ids")
+    recorded = recording.steps[-1].get("position_ids") if prompt is None else prompt
     row = torch.arange(past, past + NEW_TOKENS)
     if recorded is not None and recorded.ndim == 3:
         axes = recorded.shape[0]

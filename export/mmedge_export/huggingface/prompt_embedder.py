@@ -14,6 +14,7 @@ from mmedge.errors import ProjectError
 from mmedge.optional import require
 from mmedge_export.huggingface.answering import answering_method
 from mmedge_export.huggingface.feature_encoder import as_upstream, flattened
+from mmedge_export.huggingface.substitutes import substituted
 from mmedge_export.huggingface.without_checks import without_checks
 from mmedge_export.replaced_forward import replaced_forward
 
@@ -104,6 +105,7 @@ class PromptEmbedder(nn.Module):
         with ExitStack() as stack:
             # Sizes are probed one at a time: a text need not fit the number of images then.
             stack.enter_context(without_checks())
+            stack.enter_context(substituted(self.model))
             stack.enter_context(_answering_embedding(self.model, embedded))
             for (method, like), value in zip(self.features.items(), features, strict=True):
                 answer = as_upstream(value, like)

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.overrides import TorchFunctionMode
 
 Original = Any
 
@@ -28,25 +30,37 @@ Original = Any
 class _Sizes(list[int]):
     """Stands for the values of a traced tensor, which only say where to cut."""
 
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__()
+        self.tensor = tensor
+
+
+# Told of a tensor that was not cut, and of the lengths of its pieces.
+LeftWhole = Callable[[Tensor, Tensor], None]
+
 
 @contextmanager
-def uncut_features() -> Iterator[None]:
-    """While active, and while torch exports, pieces stay together."""
+def uncut_features(left_whole: LeftWhole | None = None) -> Iterator[None]:
+    """While active, and while torch exports, pieces stay together.
+
+    left_whole: with it, what is cut by the values of a tensor stays together at any time.
+    """
     asked: list[Tensor] = []
+    split = partial(_split, told=left_whole)
     replacements: dict[str, Callable[[Original], Original]] = {
         "__iter__": lambda original: _iterated(original, asked),
         "__len__": lambda original: _counted(original, asked),
-        "tolist": _listed,
-        "split": _split,
-        "__getitem__": _picked,
+        "tolist": partial(_listed, always=left_whole is not None),
+        "split": split,
     }
     with ExitStack() as stack:
-        stack.enter_context(_replaced(torch, "split", _split))
+        stack.enter_context(_replaced(torch, "split", split))
         for name, replacement in replacements.items():
             # The tensors of a trace are of subclasses, some with a method of their own.
             for owner in (torch.Tensor, FakeTensor, FunctionalTensor):
                 if owner is torch.Tensor or name in vars(owner):
                     stack.enter_context(_replaced(owner, name, replacement))
+        stack.enter_context(_ChosenFirst())
         yield
 
 
@@ -86,30 +100,42 @@ def _counted(original: Original, asked: list[Tensor]) -> Original:
     return count
 
 
-def _listed(original: Original) -> Original:
+def _listed(original: Original, *, always: bool) -> Original:
     def tolist(self: Tensor) -> Any:
-        return _Sizes() if torch.compiler.is_exporting() else original(self)
+        if self.ndim and (always or torch.compiler.is_exporting()):
+            return _Sizes(self)
+        return original(self)
 
     return tolist
 
 
-def _split(original: Original) -> Original:
+def _split(original: Original, *, told: LeftWhole | None) -> Original:
     def split(self: Tensor, sizes: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(sizes, _Sizes):
-            return (self,)
-        return original(self, sizes, *args, **kwargs)
+        if not isinstance(sizes, _Sizes):
+            return original(self, sizes, *args, **kwargs)
+        if told is not None:
+            told(self, sizes.tensor)
+        return (self,)
 
     return split
 
 
-def _picked(original: Original) -> Original:
-    def getitem(self: Tensor, index: Any) -> Any:
-        is_rows = isinstance(index, Tensor) and index.dtype == torch.bool and index.ndim == 1
-        if not (is_rows and torch.compiler.is_exporting()):
-            return original(self, index)
-        return original(self, chosen_first(index))
+class _ChosenFirst(TorchFunctionMode):
+    """Rows that are picked by a mask come first.
 
-    return getitem
+    A mode, for what has once been assigned to Tensor.__getitem__ is never quite undone: Python
+    takes every tensor for a sequence from then on.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Everything else is as it was."""
+        if func is torch.Tensor.__getitem__ and torch.compiler.is_exporting():
+            rows, index = args
+            if isinstance(index, Tensor) and index.dtype == torch.bool and index.ndim == 1:
+                return func(rows, chosen_first(index))
+        return func(*args, **(kwargs or {}))
 
 
 def chosen_first(chosen: Tensor) -> Tensor:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mmedge.errors import ExportError
-from mmedge.optional import require
+from mmedge_export.huggingface.substitutes.upstream import Upstream
 
 
 @dataclass(frozen=True)
@@ -38,22 +35,15 @@ class Substitute:
     def active(self, owner: type) -> Iterator[None]:
         """While active, the method is replaced; ExportError if upstream's is another one now."""
         original = vars(owner)[self.method]
-        found = source_sha256(original)
-        if found != self.source_sha256:
-            raise ExportError(
-                f"{self.kind}.{self.method} is not the function that mmedge has a substitute for",
-                found=f"transformers {require('transformers').__version__}, source {found[:12]}",
-                expected=f"transformers {self.version}, source {self.source_sha256[:12]}",
-                where=self.module,
-                hint=f"pip install transformers=={self.version}",
-            )
+        if original is self.replacement:  # already: whoever replaced it puts it back
+            yield
+            return
+        upstream = Upstream(
+            self.module, f"{self.kind}.{self.method}", self.source_sha256, self.version
+        )
+        upstream.check(original)
         setattr(owner, self.method, self.replacement)
         try:
             yield
         finally:
             setattr(owner, self.method, original)
-
-
-def source_sha256(function: Any) -> str:
-    """The hash of a function's source text."""
-    return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
