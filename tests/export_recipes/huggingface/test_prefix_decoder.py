@@ -33,7 +33,9 @@ def test_the_parts_write_what_generate_writes(apart: Any, check: Any) -> None:
 
 
 @pytest.mark.slow
-def test_as_onnx_too(apart: Any, check: Any) -> None:
+def test_as_onnx_too(checkpoint: Any, take_apart: Any, check: Any) -> None:
+    directory = checkpoint("git")
+    apart = take_apart(RECIPE, zoo.load(directory), zoo.batch("git", directory))
     wiring = apart.export()
     for rows in ((0,), (1, 0, 1)):
         check(apart).generates_as_upstream(wiring, apart.onnx, *rows)
