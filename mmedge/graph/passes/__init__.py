@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from mmedge.graph.passes.base import GraphPass, Outcome, PassRecord, run_passes
+from mmedge.graph.passes.cache_in_attention import CacheInAttention
 from mmedge.graph.passes.dedupe_weights import DedupeWeights
 from mmedge.graph.passes.deduplicate_subexpressions import DeduplicateSubexpressions
 from mmedge.graph.passes.drop_unused_inputs import DropUnusedInputs
 from mmedge.graph.passes.expand_attention_masks import ExpandAttentionMasks
 from mmedge.graph.passes.fold_constants import FoldConstants
+from mmedge.graph.passes.group_query_attention import GroupQueryAttention
 from mmedge.graph.passes.rebind_axis_sources import RebindAxisSources
 from mmedge.graph.passes.remove_no_ops import RemoveNoOps
 
@@ -18,10 +20,13 @@ LEGALIZING_PASSES: tuple[GraphPass, ...] = (ExpandAttentionMasks(),)
 # RebindAxisSources recognise what they look for. Weights are shared after folding, which makes
 # new ones, and before subexpressions, which are equal only if they read the same initializer.
 # Rebinding adds Shape nodes that are often there already, so it precedes subexpressions too.
+# Keys and values are shared before the past moves into Attention: copies hide where they come from.
 # Unused inputs go last, when every pass that frees one has run.
 DEFAULT_PASSES: tuple[GraphPass, ...] = (
     FoldConstants(),
     RemoveNoOps(),
+    GroupQueryAttention(),
+    CacheInAttention(),
     DedupeWeights(),
     RebindAxisSources(),
     DeduplicateSubexpressions(),
@@ -31,12 +36,14 @@ DEFAULT_PASSES: tuple[GraphPass, ...] = (
 __all__ = [
     "DEFAULT_PASSES",
     "LEGALIZING_PASSES",
+    "CacheInAttention",
     "DedupeWeights",
     "DeduplicateSubexpressions",
     "DropUnusedInputs",
     "ExpandAttentionMasks",
     "FoldConstants",
     "GraphPass",
+    "GroupQueryAttention",
     "Outcome",
     "PassRecord",
     "RebindAxisSources",

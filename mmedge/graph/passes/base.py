@@ -26,7 +26,7 @@ class PassRecord(msgspec.Struct, frozen=True):
     initializer_bytes_after: int
     changed: bool
     what: list[str]
-    """Sentences such as "folded 3 constants"; empty where nothing changed."""
+    """Sentences such as "folded 3 constants", and what was looked for and left, with the reason."""
     max_abs_difference: float | None = None
     """Largest difference in any output; None where no feeds were given."""
 
