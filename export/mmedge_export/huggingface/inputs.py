@@ -32,7 +32,7 @@ _AXES: dict[tuple[str, int], tuple[str | None, ...]] = {
     ("pixel_values", 3): (BATCH, "patches", None),
     ("pixel_values", 4): _IMAGE,
     ("pixel_values", 5): _IMAGES,
-    ("pixel_mask", 3): (BATCH, None, None),
+    ("pixel_mask", 3): (BATCH, "height", "width"),
     ("pixel_attention_mask", 4): (BATCH, "images", None, None),
     ("image_grid_thw", 3): (BATCH, "images", None),
     ("image_sizes", 3): (BATCH, "images", None),
@@ -69,6 +69,8 @@ _RANGES = {
 }
 # The size of an axis of which there is no sample.
 TYPICAL = 36
+# Of a picture's edges: how many pixels at least, and how often the shorter goes into the longer.
+SMALLEST_EDGE, LONGEST = 32, 2
 # What a text may be long where the config does not say.
 DEFAULT_LENGTH = 512
 
@@ -106,6 +108,9 @@ def named_shape(name: str, array: Array) -> tuple[Dim, ...]:
 
 def _shape(name: str, taken: Mapping[str, Array]) -> tuple[Dim, ...]:
     """The named shape; a mask has the axis of what it masks."""
+    if name == "pixel_values" and "pixel_mask" in taken and taken[name].ndim == 4:
+        # Pictures of their own sizes, with a mask of what is picture.
+        return (BATCH, int(taken[name].shape[1]), "height", "width")
     if name != "attention_mask" or "input_ids" in taken:
         return named_shape(name, taken[name])
     length = taken[name].shape[1]
@@ -131,9 +136,26 @@ def axes_of(view: CheckpointView, inputs: dict[str, InputTable]) -> dict[str, Ax
         sizes = view.sample[name].shape if name in view.sample else [TYPICAL] * len(table.shape)
         for size, dim in zip(sizes, table.shape, strict=True):
             if isinstance(dim, str) and dim not in found:
-                low, high = _range(dim, view)
-                found[dim] = Axis(low, max(low, min(int(size), high)), high)
+                found[dim] = _axis(dim, int(size), view)
     return found
+
+
+def _axis(name: str, size: int, view: CheckpointView) -> Axis:
+    if name in ("height", "width"):
+        return _edge(size, view)
+    low, high = _range(name, view)
+    return Axis(low, max(low, min(size, high)), high)
+
+
+def _edge(size: int, view: CheckpointView) -> Axis:
+    """The edge of a picture that keeps its shape: what the processor lets it be."""
+    image: Any = view.processor.get("image") or {}
+    step = int(image.get("divisor") or 1)
+    limits = dict(image.get("size") or {})
+    longest = limits.get("longest_edge") or LONGEST * int(limits.get("shortest_edge") or size)
+    high = max(size, -(-int(longest) // step) * step)
+    low = -(-SMALLEST_EDGE // step) * step
+    return Axis(min(size, low), size, high, step)
 
 
 def _range(axis: str, view: CheckpointView) -> tuple[int, int]:
