@@ -66,6 +66,10 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     embed: the component that makes token ids into embeddings; one input, one output. It is a
         component like any other, but that its input may be left unbound where nothing else
         needs what it makes.
+    token_types_input: the decoder's input int64 [batch, past + length] that says of what kind each
+        token is (part of a prefix, of an image), where what a token sees depends on it.
+    prompt_token_types: source of the prompt's, int64 [batch, length]; new tokens are of the kind
+        `new_token_type`.
     encoder_ids: source of the ids that an encoder has read, int64 [batch, length], for
         `encoder_repetition_penalty`; without it, the prompt's.
     mask_input: the decoder's input int64 [batch, past + length] that is 0 at padding.
@@ -98,6 +102,9 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     mask_input: str | None = None
     position_input: str | None = None
     prompt_positions: Source | None = None
+    token_types_input: str | None = None
+    prompt_token_types: Source | None = None
+    new_token_type: int = 0
     encoder_ids: Source | None = None
     capacity: int | None = None
     cache_position_input: str | None = None
@@ -107,14 +114,14 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     def fed(self) -> frozenset[str]:
         """The decoder's inputs that the generating loop provides: they have no binding."""
         places = (self.mask_input, self.position_input, self.cache_position_input)
-        named = (self.token_input, *self.cache, *places)
+        named = (self.token_input, *self.cache, *places, self.token_types_input)
         return frozenset(name for name in named if name is not None)
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """What the generating loop itself reads, besides the decoder's bindings."""
         prompt = (self.prompt, self.prompt_mask, self.prompt_embeddings, self.prompt_positions)
-        read = (*prompt, self.encoder_ids)
+        read = (*prompt, self.prompt_token_types, self.encoder_ids)
         return tuple(source for source in read if source is not None)
 
     @property
@@ -154,6 +161,10 @@ def check_generation(
         raise ProjectError("the prompt has embeddings, and nothing embeds the new tokens")
     if generation.capacity is not None:
         _check_capacity(generation, decoder)
+    if (generation.token_types_input is None) != (generation.prompt_token_types is None):
+        raise ProjectError(
+            "token types are told for the prompt and for the decoder, or for neither"
+        )
     for source in generation.sources:
         if source not in sources:
             raise ProjectError(f"generation reads {source!r}, which nothing makes")

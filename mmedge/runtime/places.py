@@ -19,6 +19,7 @@ class Places:
         self._specs = {spec.name: spec for spec in decoder.inputs}
         self._past, self._new = 0, prompt.length
         self._seen = prompt.seen
+        self._types = prompt.token_types
         self._positions = self._first_positions(prompt)
         # The largest along all axes; a padded place has no position to go on from.
         largest = np.where(self._seen != 0, self._positions, -1).max(axis=-1, keepdims=True)
@@ -26,11 +27,12 @@ class Places:
 
     def feeds(self) -> dict[str, Array]:
         """What the decoder's inputs for them take at the coming call."""
-        end = self._past + self._new
+        end, new_type = self._past + self._new, self._generation.new_token_type
         values = {
-            self._generation.mask_input: self._mask(),
+            self._generation.mask_input: self._filled(self._seen, 0),
             self._generation.position_input: self._positions,
             self._generation.cache_position_input: np.arange(self._past, end),
+            self._generation.token_types_input: self._filled(self._types, new_type),
         }
         return {
             name: np.ascontiguousarray(value, dtype=self._specs[name].dtype)
@@ -43,15 +45,19 @@ class Places:
         self._past += self._new
         self._new = 1
         self._seen = np.pad(self._seen, ((0, 0), (0, 1)), constant_values=1)
+        new_type = self._generation.new_token_type
+        self._types = np.pad(self._types, ((0, 0), (0, 1)), constant_values=new_type)
         self._last = self._last + 1
         shape = (*self._positions.shape[:-1], 1)
         self._positions = np.broadcast_to(self._last, shape)
 
-    def _mask(self) -> Array:
+    def _filled(self, told: Array, value: int) -> Array:
+        """As long as the cache has room, where that is fixed; `value` where nothing is written."""
         capacity = self._generation.capacity
         if capacity is None:
-            return self._seen
-        return np.pad(self._seen, ((0, 0), (0, capacity - self._seen.shape[1])))
+            return told
+        room = ((0, 0), (0, capacity - told.shape[1]))
+        return np.pad(told, room, constant_values=value)
 
     def _first_positions(self, prompt: Prompt) -> Array:
         """[batch, length], or [axes, batch, length] where the decoder takes that."""

@@ -24,6 +24,7 @@ class Prompt:
     embeddings: [batch, length, hidden].
     mask: int64 [batch, length], 0 where the prompt is padded, on the left; None if nowhere.
     positions: int64 [batch, length] or [axes, batch, length]; None if they count the tokens.
+    types: int64 [batch, length]: of what kind each token is; None if nothing asks.
     encoder_ids: int64 [batch, any length]: what an encoder has read.
     """
 
@@ -31,6 +32,7 @@ class Prompt:
     embeddings: Array | None = None
     mask: Array | None = None
     positions: Array | None = None
+    types: Array | None = None
     encoder_ids: Array | None = None
 
     def __post_init__(self) -> None:
@@ -44,6 +46,12 @@ class Prompt:
             )
         if self.mask is not None:
             _check_mask(self.mask, fed.shape[:2])
+        if self.types is not None and self.types.shape != fed.shape[:2]:
+            raise BundleError(
+                "the token types are not one for each token of the prompt",
+                found=list(self.types.shape),
+                expected=list(fed.shape[:2]),
+            )
         if self.positions is not None and self.positions.shape[-2:] != fed.shape[:2]:
             raise BundleError(
                 "the positions are not one for each token of the prompt",
@@ -66,6 +74,12 @@ class Prompt:
         """The mask, or ones: int64 [batch, length]."""
         ones = np.ones((self.batch, self.length), dtype=np.int64)
         return ones if self.mask is None else self.mask.astype(np.int64)
+
+    @property
+    def token_types(self) -> Array:
+        """The types, or zeros: int64 [batch, length]."""
+        zeros = np.zeros((self.batch, self.length), dtype=np.int64)
+        return zeros if self.types is None else self.types.astype(np.int64)
 
     @property
     def padding(self) -> Array:
@@ -93,6 +107,7 @@ def read_prompt(generation: Generation, value: Value, batch: int) -> Prompt | No
         embeddings=embeddings,
         mask=value(generation.prompt_mask),
         positions=value(generation.prompt_positions),
+        types=value(generation.prompt_token_types),
         encoder_ids=value(generation.prompt) if encoder_ids is None else encoder_ids,
     )
 

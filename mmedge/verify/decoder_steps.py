@@ -47,7 +47,7 @@ def _shortened(
 ) -> torch.Tensor:
     if name == generation.token_input:
         return tensor[:, :new].contiguous()
-    if name == generation.mask_input:
+    if name in (generation.mask_input, generation.token_types_input):
         return tensor[:, : past + new].contiguous()
     if name == generation.position_input:
         return tensor[..., :new].contiguous()

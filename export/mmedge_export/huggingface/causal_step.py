@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
 from mmedge_export.huggingface.cache_tensors import cache_tensors, growing_cache
+from mmedge_export.huggingface.token_places import TokenTypes, typed_masks
+from mmedge_export.replaced_forward import replaced_forward
 
 
 class CausalStep(nn.Module):
@@ -15,21 +19,32 @@ class CausalStep(nn.Module):
 
     Called with the new tokens (embeddings [batch, new, hidden], or ids [batch, new]), the mask
     int64 [batch, past + new] and the positions [batch, new] or [axes, batch, new] where the
-    decoder takes them, then each layer's past key and value [batch, heads, past, head_dim].
+    decoder takes them, types int64 [batch, past + new] where it has them, then each layer's past
+    key and value [batch, heads, past, head_dim].
     Returns logits [batch, 1, vocabulary] of the last position only (a prompt's others are not
     needed to continue it), then each layer's present.
 
     token_argument: "inputs_embeds" or "input_ids".
+    first: what the decoder counts positions from; those that are given count from 0.
     """
 
     def __init__(
-        self, generator: nn.Module, token_argument: str, *, mask: bool, positions: bool
+        self,
+        generator: nn.Module,
+        token_argument: str,
+        *,
+        mask: bool,
+        positions: bool,
+        first: int = 0,
+        types: TokenTypes | None = None,
     ) -> None:
         super().__init__()
         self.model = generator
         self.token_argument = token_argument
         self.mask = mask
         self.positions = positions
+        self.first = first
+        self.types = types
         self.training = False
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -39,8 +54,28 @@ class CausalStep(nn.Module):
         if self.mask:
             arguments["attention_mask"] = given.pop(0)
         if self.positions:
-            arguments["position_ids"] = given.pop(0)
+            arguments["position_ids"] = given.pop(0) + self.first
+        types = None if self.types is None else given.pop(0)
         if "logits_to_keep" in inspect.signature(type(self.model).forward).parameters:
             arguments["logits_to_keep"] = 1
-        result = self.model(**arguments, past_key_values=growing_cache(given), use_cache=True)
+        cache = growing_cache(given)
+        with self._masked(cache, arguments, types):
+            result = self.model(**arguments, past_key_values=cache, use_cache=True)
         return (result.logits[:, -1:], *cache_tensors(result.past_key_values))
+
+    @contextmanager
+    def _masked(
+        self, cache: Any, arguments: dict[str, Any], types: Tensor | None
+    ) -> Iterator[None]:
+        """While active, the decoder gets the mask that the types make."""
+        if self.types is None or types is None:
+            yield
+            return
+        masks = typed_masks(self.model, cache, arguments, types)
+        forward = self.types.decoder.forward
+
+        def masked(*args: Any, **kwargs: Any) -> Any:
+            return forward(*args, **{**kwargs, "attention_mask": masks})
+
+        with replaced_forward(self.types.decoder, masked):
+            yield

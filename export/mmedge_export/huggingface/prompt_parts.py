@@ -1,0 +1,131 @@
+"""The components that make a prompt: encoders, the token embedding, the merging of features."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmedge.errors import ProjectError
+from mmedge.recipes import ComponentModule, Tensors
+from mmedge_export.huggingface.feature_encoder import FeatureEncoder, flattened
+from mmedge_export.huggingface.prompt_embedder import DecoderCall, PromptEmbedder
+
+EMBED, MERGE = "embed_tokens", "merge_features"
+PROMPT, MASK = "input_ids", "attention_mask"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One modality's encoder: its module, the inputs it takes, what upstream's own returns."""
+
+    name: str
+    module: FeatureEncoder
+    arguments: tuple[str, ...]
+    result: Any
+
+
+def encoder_of(
+    model: nn.Module, name: str, method: str, example: Tensors, flat: frozenset[str]
+) -> Encoder:
+    """The model's own `method` as a component; ProjectError where it takes none of the inputs."""
+    takes = inspect.signature(getattr(model, method)).parameters
+    arguments = tuple(argument for argument in example if argument in takes)
+    if not arguments:
+        raise ProjectError(
+            f"{type(model).__name__}.{method} takes none of the declared inputs",
+            found=", ".join(example),
+            expected=", ".join(takes),
+            where="[recipe] encoders",
+        )
+    module = FeatureEncoder(model, method, arguments, flat=flat)
+    given = flattened({argument: example[argument] for argument in arguments}, flat)
+    with torch.no_grad():
+        result = getattr(model, method)(**given)
+    return Encoder(name, module, arguments, result)
+
+
+def encoding(encoder: Encoder) -> ComponentModule:
+    """The encoder as a component."""
+    modality = encoder.module.method.split("_")[1]
+    return ComponentModule(
+        name=encoder.name,
+        module=encoder.module,
+        bindings={name: name for name in encoder.arguments},
+        outputs=(f"{modality}_features",),
+        modality=modality,
+        prefix="model.",
+    )
+
+
+class _Embedding(nn.Module):
+    """The model's own token embedding: ids [batch, length] to [batch, length, hidden]."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.training = False
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        embedded: Tensor = self.model.get_input_embeddings()(input_ids)  # type: ignore[operator]
+        return embedded
+
+
+def embedding(model: nn.Module) -> ComponentModule:
+    """The token embedding as a component."""
+    return ComponentModule(
+        EMBED, _Embedding(model), {PROMPT: PROMPT}, ("inputs_embeds",), "text", "model."
+    )
+
+
+def merging(
+    model: nn.Module,
+    call: DecoderCall,
+    encoders: list[Encoder],
+    example: Tensors,
+    flat: frozenset[str],
+) -> ComponentModule:
+    """What is left of forward once embeddings and features are given."""
+    dummies = {encoder.module.method: encoder.arguments[0] for encoder in encoders}
+    arguments = tuple(name for name in example if name not in dummies.values())
+    results = _results(call, model)
+    module = PromptEmbedder(
+        model,
+        call.path,
+        arguments=arguments,
+        results=results,
+        features={encoder.module.method: encoder.result for encoder in encoders},
+        dummies=dummies,
+        flat=flat,
+    )
+    bindings = {name: name for name in arguments}
+    bindings["inputs_embeds"] = f"{EMBED}.inputs_embeds"
+    for encoder in encoders:
+        (output,) = encoding(encoder).outputs
+        bindings[output] = f"{encoder.name}.{output}"
+    names = {"inputs_embeds": "merged_embeds"}
+    outputs = tuple(names.get(name, name) for name in results)
+    return ComponentModule(MERGE, module, bindings, outputs, "multimodal", "model.")
+
+
+def _results(call: DecoderCall, model: nn.Module) -> tuple[str, ...]:
+    """Which of the decoder's arguments the prompt decides, besides the mask."""
+    known = {"inputs_embeds", "position_ids", MASK}
+    others = [name for name in call.arguments if name not in known]
+    if others:
+        raise ProjectError(
+            f"{type(model).__name__} gives its decoder more than embeddings and positions",
+            found=", ".join(others),
+            expected="inputs_embeds, attention_mask, position_ids",
+            hint="this architecture needs a recipe of its own",
+        )
+    positions = call.arguments.get("position_ids")
+    return ("inputs_embeds", *(("position_ids",) if has_axes(positions) else ()))
+
+
+def has_axes(positions: Tensor | None) -> bool:
+    """Whether positions are more than the tokens' numbers: [axes, batch, length]."""
+    return positions is not None and positions.ndim == 3
