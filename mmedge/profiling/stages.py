@@ -14,8 +14,10 @@ from mmedge.errors import NotFasterError
 from mmedge.profiling.latency import measure_interleaved
 from mmedge.profiling.machine import fingerprint, watch
 from mmedge.profiling.record import as_record
+from mmedge.recipes import Split
 from mmedge.stage import Workspace
 from mmedge.tensors import Array
+from mmedge.wiring import resize_axis
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +115,7 @@ def component_calls(
             continue
         given = {name: values[source] for name, source in component.bindings.items()}
         if split.generation is not None and split.generation.decoder == component.name:
-            given |= split.decoder_examples
+            given |= _decoder_example(split, len(next(iter(inputs.values()))))
         arguments = given.values()
         needed = artifact.wired.component(component.name).inputs
         feeds = {tensor.name: given[tensor.name].numpy() for tensor in needed}
@@ -122,6 +124,17 @@ def component_calls(
             "pytorch": torch.inference_mode()(partial(component.module, *arguments)),
         }
     return calls
+
+
+def _decoder_example(split: Split, batch: int) -> dict[str, torch.Tensor]:
+    """What the loop feeds in mid-sequence, for as many sequences as everything else has."""
+    import torch
+
+    arrays = {name: tensor.numpy() for name, tensor in split.decoder_examples.items()}
+    axis = split.decoder_inputs[0].shape[0]
+    if isinstance(axis, str):
+        arrays = resize_axis(arrays, split.decoder_inputs, axis=axis, size=batch)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _with_indicators(workspace: Workspace, inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:

@@ -34,7 +34,13 @@ def proposal(view: CheckpointView) -> Proposal | str:
         return "no sample of its inputs is known"
     inputs = _with_own_mask(inputs, view)
     options: dict[str, Any] = {}
+    inputs, left_out = _without_beginning(inputs, view)
     reasons = [reason, "its cross-attention's keys and values are computed once, by encoder_model"]
+    if left_out:
+        reasons.append(
+            "a text that the answer may begin with is left out: "
+            f"declare {' and '.join(left_out)} in [inputs] to give one"
+        )
     if place := _vision_place(view, inputs):
         options["encoders"] = {VISION: place}
         reasons.append(f"{VISION} ends at {place}: one image serves many questions")
@@ -87,6 +93,23 @@ def _modules(view: CheckpointView) -> Iterable[tuple[str, torch.nn.Module]]:
         return list(view.model_class(view.config).named_modules())
 
 
+def _without_beginning(
+    inputs: dict[str, InputTable], view: CheckpointView
+) -> tuple[dict[str, InputTable], tuple[str, ...]]:
+    """The inputs less a text that is not encoded and may be absent; and what was left out.
+
+    (BLIP captions an image; a text only says how the caption begins, and rows of different
+    lengths cannot begin so.)
+    """
+    modules = {path for path, _ in _modules(view) if "." not in path}
+    optional = inspect.signature(view.model_class.generate).parameters.get(TEXT)  # type: ignore[attr-defined]
+    encoded = not modules or modules & {"text_encoder", "language_projection", "encoder"}
+    if encoded or optional is None or optional.default is not None:
+        return inputs, ()
+    left_out = tuple(name for name in (TEXT, MASK) if name in inputs)
+    return {name: table for name, table in inputs.items() if name not in left_out}, left_out
+
+
 def _vision_place(view: CheckpointView, inputs: dict[str, InputTable]) -> str | None:
     """Where the image's part ends, if a text is encoded together with an image."""
     modalities = {modality_of(name) for name in inputs}
@@ -95,8 +118,6 @@ def _vision_place(view: CheckpointView, inputs: dict[str, InputTable]) -> str | 
     modules = {path: module for path, module in _modules(view) if "." not in path}
     if not modules:
         return "get_image_features" if hasattr(view.model_class, "get_image_features") else None
-    if "text_encoder" not in modules and "language_projection" not in modules:
-        return None  # the text is the decoder's
     # InstructBLIP's query former reads the question too.
     query_reads_text = any(name.startswith("qformer_") for name in inputs)
     if "language_projection" in modules and not query_reads_text:

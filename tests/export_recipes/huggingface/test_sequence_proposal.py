@@ -65,6 +65,17 @@ def test_a_proposal_takes_every_input_and_can_be_followed(
     take_apart("hf_sequence_to_sequence", zoo.load(directory), example, **proposed.options)
 
 
+def test_a_caption_needs_no_text_to_begin_with(checkpoint: Checkpoint) -> None:
+    """BLIP's processor makes ids of a text that says only how the caption begins."""
+    seen = view("blip_captioning", checkpoint("blip_captioning"))
+    ids = {name: np.ones((1, 6), np.int64) for name in ("input_ids", "attention_mask")}
+    with_text = {**seen.sample, **ids}
+    proposed = recipe.propose(view("blip_captioning", seen.directory, sample=with_text))
+    assert isinstance(proposed, Proposal)
+    assert set(proposed.inputs) == {"pixel_values"}
+    assert any("input_ids and attention_mask" in reason for reason in proposed.reasons)
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [("clip", "does not generate"), ("llava", "no cross-attention"), ("git", "no cross-attention")],
