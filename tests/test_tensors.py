@@ -51,6 +51,14 @@ def test_what_does_not_fit_is_told(array: np.ndarray, problem: str) -> None:  # 
         IMAGE.check(array, AXES, {})
 
 
+def test_a_size_is_a_multiple_of_its_axis_step() -> None:
+    patches = TensorSpec("patches", "float32", ("n",))
+    axes = {"n": Axis(4, 8, 16, step=4)}
+    patches.check(np.zeros(12, "float32"), axes, {})
+    with pytest.raises(InputError, match="has 10 along 'n', which is no multiple of 4"):
+        patches.check(np.zeros(10, "float32"), axes, {})
+
+
 def test_one_axis_has_one_size() -> None:
     sizes: dict[str, int] = {}
     IMAGE.check(np.zeros((2, 3, 8), "float32"), AXES, sizes)

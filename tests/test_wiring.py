@@ -97,6 +97,8 @@ def test_a_contradiction_is_told(problem: str) -> None:
         ({"cache": {"post": "present"}}, "has no post"),
         ({"start_token_ids": ()}, "nothing to begin with"),
         ({"mask_input": "mask"}, "has no mask"),
+        ({"token_types_input": "past"}, "or for neither"),
+        ({"prompt_token_types": "x"}, "or for neither"),
         ({"position_input": "position_ids"}, "has no position_ids"),
         ({"cache_position_input": "places"}, "has no places"),
         ({"prompt": "encoder.ids"}, r"reads 'encoder\.ids', which nothing makes"),

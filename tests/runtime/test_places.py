@@ -66,11 +66,44 @@ def test_positions_count_what_is_not_padding() -> None:
     assert [step["places"].tolist() for step in (first, second, third)] == [[0, 1, 2], [3], [4]]
 
 
+def test_token_types_go_on_as_the_new_ones_are() -> None:
+    generation = msgspec.structs.replace(
+        GENERATION, token_types_input="types", prompt_token_types="kinds", new_token_type=1
+    )
+    spec = TensorSpec("types", "int64", ("batch", "total"))
+    taking = msgspec.structs.replace(decoder(), inputs=(*decoder().inputs, spec))
+    begun = Prompt(ids=np.full((1, 3), 7), types=np.array([[2, 2, 0]]))
+    found = [step["types"].tolist() for step in steps(Places(generation, taking, begun), 3)]
+    assert found == [[[2, 2, 0]], [[2, 2, 0, 1]], [[2, 2, 0, 1, 1]]]
+    fixed = msgspec.structs.replace(generation, capacity=5)
+    spec = TensorSpec("types", "int64", ("batch", 5))
+    taking = msgspec.structs.replace(decoder(), inputs=(*decoder().inputs, spec))
+    found = [step["types"].tolist() for step in steps(Places(fixed, taking, begun), 2)]
+    assert found == [[[2, 2, 0, 1, 1]], [[2, 2, 0, 1, 1]]]
+
+
+def test_token_types_are_one_for_each_token() -> None:
+    with pytest.raises(BundleError, match="token types are not one for each"):
+        Prompt(ids=np.full((1, 3), 7), types=np.array([[2, 2]]))
+
+
 def test_a_fixed_capacity_is_masked_where_nothing_is_written() -> None:
     generation = msgspec.structs.replace(GENERATION, capacity=6)
-    first, second = steps(Places(generation, decoder(), prompt([[0, 1, 1]])), 2)
+    inputs = [
+        TensorSpec("mask", "int64", ("batch", 6)) if spec.name == "mask" else spec
+        for spec in decoder().inputs
+    ]
+    taking = msgspec.structs.replace(decoder(), inputs=tuple(inputs))
+    first, second = steps(Places(generation, taking, prompt([[0, 1, 1]])), 2)
     assert first["mask"].tolist() == [[0, 1, 1, 0, 0, 0]]
     assert second["mask"].tolist() == [[0, 1, 1, 1, 0, 0]]
+
+
+def test_a_mask_that_grows_tells_how_much_of_a_fixed_capacity_is_written() -> None:
+    generation = msgspec.structs.replace(GENERATION, capacity=6)
+    first, second = steps(Places(generation, decoder(), prompt([[0, 1, 1]])), 2)
+    assert first["mask"].tolist() == [[0, 1, 1]]
+    assert second["mask"].tolist() == [[0, 1, 1, 1]]
 
 
 def test_a_new_token_is_beyond_the_largest_position_of_all_axes() -> None:

@@ -213,3 +213,9 @@ def take_apart(tmp_path: Path) -> Callable[..., Apart]:
 def check() -> type[Checks]:
     """`check(apart).generates_as_upstream(...)`."""
     return Checks
+
+
+@pytest.fixture
+def apart_type() -> type[Apart]:
+    """For who splits a model by a project of its own."""
+    return Apart
