@@ -124,7 +124,7 @@ def _file(
         inputs=proposal.inputs,
         axes=proposal.axes,
         recipe=options,
-        processor=view.processor,
+        processor=proposal.processor or view.processor,
         data=DataTable(
             samples=tuple(str(Path(sample).resolve()) for sample in samples),
             upstream=not view.processor and bool(view.sample),

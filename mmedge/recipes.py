@@ -152,6 +152,7 @@ class Proposal:
     family: what the architecture is, for people ("dual encoder").
     inputs: the tables [inputs.NAME]. axes: the table [axes]. options: the table [recipe].
     reasons: why this recipe, and every decision it took, a sentence each.
+    processor: options of the processor, where they are not the checkpoint's as they stand.
     """
 
     family: str
@@ -159,6 +160,7 @@ class Proposal:
     axes: dict[str, Axis]
     options: dict[str, Any]
     reasons: tuple[str, ...]
+    processor: dict[str, Any] | None = None
 
 
 class FamilyRecipe(Protocol):

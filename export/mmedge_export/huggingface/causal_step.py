@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +45,8 @@ class CausalStep(nn.Module):
         self.positions = positions
         self.first = first
         self.types = types
+        # Of the past's tensors; another kind of cache may stand in.
+        self.make_cache: Callable[[Sequence[Tensor]], Any] = growing_cache
         self.training = False
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -58,7 +60,7 @@ class CausalStep(nn.Module):
         types = None if self.types is None else given.pop(0)
         if "logits_to_keep" in inspect.signature(type(self.model).forward).parameters:
             arguments["logits_to_keep"] = 1
-        cache = growing_cache(given)
+        cache = self.make_cache(given)
         with self._masked(cache, arguments, types):
             result = self.model(**arguments, past_key_values=cache, use_cache=True)
         return (result.logits[:, -1:], *cache_tensors(result.past_key_values))

@@ -32,7 +32,7 @@ _AXES: dict[tuple[str, int], tuple[str | None, ...]] = {
     ("pixel_values", 3): (BATCH, "patches", None),
     ("pixel_values", 4): _IMAGE,
     ("pixel_values", 5): _IMAGES,
-    ("pixel_mask", 3): (BATCH, "height", "width"),
+    ("pixel_mask", 3): (BATCH, None, None),
     ("pixel_attention_mask", 4): (BATCH, "images", None, None),
     ("image_grid_thw", 3): (BATCH, "images", None),
     ("image_sizes", 3): (BATCH, "images", None),
@@ -84,9 +84,14 @@ def tables_of(
     """
     wanted = set(names)
     taken = {name: array for name, array in view.sample.items() if name in wanted}
+    image: Any = view.processor.get("image") or {}
+    # Without a divisor of their edges pictures are padded to one size; a crop has one too.
+    fixed = not image.get("divisor") or bool(image.get("crop"))
     inputs = {
         name: InputTable(
-            shape=_shape(name, taken), dtype=str(array.dtype), modality=modality_of(name)
+            shape=_shape(name, taken, fixed=fixed),
+            dtype=str(array.dtype),
+            modality=modality_of(name),
         )
         for name, array in taken.items()
     }
@@ -106,11 +111,11 @@ def named_shape(name: str, array: Array) -> tuple[Dim, ...]:
     )
 
 
-def _shape(name: str, taken: Mapping[str, Array]) -> tuple[Dim, ...]:
-    """The named shape; a mask has the axis of what it masks."""
-    if name == "pixel_values" and "pixel_mask" in taken and taken[name].ndim == 4:
+def _shape(name: str, taken: Mapping[str, Array], *, fixed: bool) -> tuple[Dim, ...]:
+    """The named shape; a mask has the axis of what it masks. fixed: pictures have one size."""
+    if name in ("pixel_values", "pixel_mask") and "pixel_mask" in taken and not fixed:
         # Pictures of their own sizes, with a mask of what is picture.
-        return (BATCH, int(taken[name].shape[1]), "height", "width")
+        return (BATCH, *map(int, taken[name].shape[1:-2]), "height", "width")
     if name != "attention_mask" or "input_ids" in taken:
         return named_shape(name, taken[name])
     length = taken[name].shape[1]

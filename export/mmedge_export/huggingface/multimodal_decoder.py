@@ -14,7 +14,7 @@ and the decoder is the model's own forward (`PromptEmbedder`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -29,6 +29,7 @@ from mmedge_export.huggingface.cache_tensors import cache_names
 from mmedge_export.huggingface.decoder_example import decoder_example, recorded_cache
 from mmedge_export.huggingface.decoder_part import DECODER, causal_step, generation_of
 from mmedge_export.huggingface.feature_encoder import GRIDS, flattened
+from mmedge_export.huggingface.fixed_cache import with_capacity
 from mmedge_export.huggingface.inputs import forward_names, modality_of, tables_of
 from mmedge_export.huggingface.prompt_embedder import decoder_call
 from mmedge_export.huggingface.prompt_parts import (
@@ -63,11 +64,13 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     encoders: component name -> the model's method that makes its features.
     flat: inputs that upstream takes without a batch axis; here [batch, images, ...].
     max_new_tokens: the longest answer; by default what generation_config.json says.
+    capacity: for how many tokens the cache has room; without it, the cache grows.
     """
 
     encoders: dict[str, str] = {}
     flat: tuple[str, ...] = ()
     max_new_tokens: int | None = None
+    capacity: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class MultimodalDecoder:
@@ -124,7 +127,7 @@ class MultimodalDecoder:
             model, recording, step, call, layers=layers, max_new_tokens=longest
         )
         specs, examples = decoder_example(step, embed.module, example, cache, recording, call)
-        return Split(
+        split = Split(
             components=tuple(components),
             outputs={"tokens": f"{DECODER}.tokens"},
             reference=_reference(model, flat, generation),
@@ -134,6 +137,7 @@ class MultimodalDecoder:
             resize=_resize(project, chosen),
             aid=transformers_aid(model),
         )
+        return split if chosen.capacity is None else with_capacity(split, chosen.capacity)
 
 
 def _patch_axis(

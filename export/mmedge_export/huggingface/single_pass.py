@@ -19,6 +19,7 @@ from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Ten
 from mmedge.strict import decode
 from mmedge_export.huggingface.feature_encoder import flattened
 from mmedge_export.huggingface.inputs import forward_names, tables_of
+from mmedge_export.huggingface.one_canvas import one_canvas
 from mmedge_export.huggingface.transformers_aid import transformers_aid
 
 MODEL = "model"
@@ -85,15 +86,21 @@ class SinglePass:
     def propose(self, view: CheckpointView) -> Proposal | str:
         """Any architecture that takes the tensors of its processor and returns others."""
         names = forward_names(view.model_class)
+        canvas = one_canvas(view)
+        view = view if canvas is None else canvas
         inputs, axes = tables_of(view, names)
         if not inputs:
             return "no sample of its inputs is known: without processor files, pass --sample"
         left = [name for name in view.sample if name not in names]
         reasons = [f"forward takes {', '.join(inputs)} and is exported whole"]
         reasons += [f"{name} is made by the processor and not taken by forward" for name in left]
+        if canvas is not None:
+            edge = inputs["pixel_values"].shape[-1]
+            reasons.append(f"pictures are padded to {edge} x {edge}, the largest that can be")
         flat = [name for name in QUERIES if name in inputs and len(inputs[name].shape) == 3]
         options = {"flat": flat} if flat else {}
-        return Proposal("single pass", inputs, axes, options, tuple(reasons))
+        processor = None if canvas is None else canvas.processor
+        return Proposal("single pass", inputs, axes, options, tuple(reasons), processor)
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors
