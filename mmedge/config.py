@@ -20,6 +20,8 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: how far an fp32 output may move, relative to the output's largest value.
     measure_seconds: how long PyTorch and the engine are timed against each other; 0 skips it.
     allow_slower: accept an engine that is measurably slower than PyTorch eager.
+    cache_capacity: for how many tokens a decoder's key-value cache has room, its buffers bound once;
+        None takes what [recipe] capacity says, else a cache that grows.
     debug: compare the graph before and after every pass.
     trust_pickle: unpickle checkpoints that are not plain tensors.
     trust_remote_code: run the Python files that a Hugging Face directory brings.
@@ -32,6 +34,7 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: float = 1e-4
     measure_seconds: float = 4.0
     allow_slower: bool = False
+    cache_capacity: int | None = None
     debug: bool = False
     trust_pickle: bool = False
     trust_remote_code: bool = False
@@ -55,6 +58,7 @@ def _check(config: CompileConfig, where: object) -> None:
         ),
         "max_drop": (0 <= config.max_drop <= 1, "a fraction between 0 and 1"),
         "tolerance": (0 < config.tolerance < 1, "between 0 and 1"),
+        "cache_capacity": (config.cache_capacity is None or config.cache_capacity > 0, "1 or more"),
         "measure_seconds": (0 <= config.measure_seconds <= 3600, "0 to 3600"),
     }
     for key, (fits, expected) in limits.items():

@@ -80,8 +80,8 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     capacity: None where the cache grows. Otherwise the past has room for that many tokens along
         a fixed axis; a call writes its tokens' entries where `cache_position_input` says and
         returns the whole, so that past and present may be one buffer: the graph must not read an
-        entry of the past that it has overwritten. `mask_input` is then int64 [batch, capacity],
-        0 at padding and where nothing has been written.
+        entry of the past that it has overwritten. `mask_input` is then as long as the decoder
+        declares it: [batch, past + length], or [batch, capacity] with 0 where nothing is written.
     cache_position_input: the decoder's input int64 [length]: the places of the new tokens in the
         cache, counted from 0.
     rules: what is done to the logits before a token is chosen, greedily or not.

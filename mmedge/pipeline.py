@@ -177,7 +177,9 @@ def live_model(
             expected=f"sha256 {manifest.checkpoint_sha256}",
             hint="compile it again, or name the project it came from",
         )
-    settings = {"threads": threads}
+    generation = manifest.wiring.generation
+    capacity = None if generation is None else generation.capacity
+    settings = {"threads": threads, "cache_capacity": capacity}
     config = merge(project.file.compile, settings, where=project.directory)
     device = load_target(manifest.target)
     return _workspace(project, config, device, progress, scratch=default_cache_directory())

@@ -33,6 +33,7 @@ def test_an_unknown_setting_names_the_nearest() -> None:
         ("tolerance", 0),
         ("tolerance", 1),
         ("tolerance", float("nan")),
+        ("cache_capacity", 0),
         ("measure_seconds", -1),
         ("measure_seconds", 1e9),
         ("measure_seconds", float("nan")),

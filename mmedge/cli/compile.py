@@ -33,6 +33,11 @@ def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> f
 @click.option("--threads", type=THREADS, help="Threads for the engine and for PyTorch; all cores.")
 @click.option("--measure-seconds", type=float, help="How long to measure; 0 skips it.")
 @click.option("--allow-slower", is_flag=True, default=None, help="Accept a slower engine.")
+@click.option(
+    "--cache-capacity",
+    type=click.IntRange(min=1),
+    help="Room for so many tokens in a decoder's cache, bound once; by default it grows.",
+)
 @click.option("--debug", is_flag=True, default=None, help="Check every graph pass numerically.")
 @click.option("--trust-pickle", is_flag=True, default=None, help="Unpickle; your own files only.")
 @click.option(

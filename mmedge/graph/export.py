@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmedge.errors import ExportError
+from mmedge.graph.exporter_rules import linear_rules
 from mmedge.graph.provenance import MODULE_PATH, all_nodes, stamp_module_paths
 from mmedge.graph.recurrent import recurrent_shapes, translations
 from mmedge.recipes import ComponentModule, ExportAid
@@ -54,7 +55,7 @@ def export_component(
     if _is_variadic(component.module):
         shapes = (shapes,)  # type: ignore[assignment]
     try:
-        with _quiet(), recurrent_shapes(), aid.substituted():
+        with _quiet(), recurrent_shapes(), linear_rules(), aid.substituted():
             program = torch.export.export(
                 component.module,
                 tuple(examples),

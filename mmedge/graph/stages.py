@@ -34,7 +34,7 @@ class Export:
 
     name = "export"
     requires: tuple[str, ...] = ("load",)
-    config_keys: tuple[str, ...] = ("opset", "trust_pickle")
+    config_keys: tuple[str, ...] = ("opset", "trust_pickle", "cache_capacity")
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """One graph for each component of the recipe, as torch exports it."""
@@ -115,6 +115,8 @@ def make_split(workspace: Workspace) -> Split:
     project = workspace.project
     options = dict(project.file.recipe)
     name = options.pop("name", "declared" if project.file.components else "single_graph")
+    if workspace.config.cache_capacity is not None:
+        options["capacity"] = workspace.config.cache_capacity
     recipe, example = load_recipe(name), example_tensors(workspace)
     try:
         split = recipe.split(workspace.model, project, options, example)

@@ -28,11 +28,13 @@ class Places:
     def feeds(self) -> dict[str, Array]:
         """What the decoder's inputs for them take at the coming call."""
         end, new_type = self._past + self._new, self._generation.new_token_type
+        mask_input = self._generation.mask_input
+        types_input = self._generation.token_types_input
         values = {
-            self._generation.mask_input: self._filled(self._seen, 0),
+            mask_input: self._filled(mask_input, self._seen, 0),
             self._generation.position_input: self._positions,
             self._generation.cache_position_input: np.arange(self._past, end),
-            self._generation.token_types_input: self._filled(self._types, new_type),
+            types_input: self._filled(types_input, self._types, new_type),
         }
         return {
             name: np.ascontiguousarray(value, dtype=self._specs[name].dtype)
@@ -51,10 +53,10 @@ class Places:
         shape = (*self._positions.shape[:-1], 1)
         self._positions = np.broadcast_to(self._last, shape)
 
-    def _filled(self, told: Array, value: int) -> Array:
-        """As long as the cache has room, where that is fixed; `value` where nothing is written."""
+    def _filled(self, name: str | None, told: Array, value: int) -> Array:
+        """As long as the input called `name`: `value` in the room where nothing is written."""
         capacity = self._generation.capacity
-        if capacity is None:
+        if name is None or capacity is None or self._specs[name].shape[-1] != capacity:
             return told
         room = ((0, 0), (0, capacity - told.shape[1]))
         return np.pad(told, room, constant_values=value)

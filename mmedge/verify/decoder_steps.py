@@ -21,21 +21,31 @@ def decoder_steps(split: Split) -> Iterator[dict[str, torch.Tensor]]:
     """The recipe's example of a step; the same without a past, and with one new token."""
     assert split.generation is not None
     generation, example = split.generation, split.decoder_examples
-    past = max((_length(split, name) for name in generation.cache), default=0)
     new = example[generation.token_input].shape[1]
     yield dict(example)
-    if generation.capacity is None:
-        yield _with(split, past=0, new=new)
-        yield _with(split, past=past, new=1)
+    yield _with(split, past=0, new=new)
+    yield _with(split, past=_past(split), new=1)
+
+
+def _past(split: Split) -> int:
+    """How many tokens the example continues."""
+    assert split.generation is not None
+    places = split.generation.cache_position_input
+    if places is not None:
+        return int(split.decoder_examples[places][0])
+    return max((_length(split, name) for name in split.generation.cache), default=0)
 
 
 def _with(split: Split, *, past: int, new: int) -> dict[str, torch.Tensor]:
-    """The example with the first `past` positions of the cache and `new` tokens."""
+    """The example with the first `past` positions of the cache and `new` tokens.
+
+    A cache of fixed capacity keeps what is behind them, which nothing may read.
+    """
     assert split.generation is not None
     generation = split.generation
     made: dict[str, torch.Tensor] = {}
     for name, tensor in split.decoder_examples.items():
-        if name in generation.cache:
+        if name in generation.cache and generation.capacity is None:
             made[name] = tensor.narrow(_growing_axis(split, name), 0, past).contiguous()
         else:
             made[name] = _shortened(generation, name, tensor, past=past, new=new)
@@ -51,6 +61,8 @@ def _shortened(
         return tensor[:, : past + new].contiguous()
     if name == generation.position_input:
         return tensor[..., :new].contiguous()
+    if name == generation.cache_position_input:
+        return tensor[:new] - tensor[0] + past
     return tensor
 
 

@@ -93,8 +93,13 @@ class FixedStep(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Tensors as the class says."""
         others, (places, *past) = tensors[: self.others], tensors[self.others :]
-        self.step.make_cache = partial(fixed_cache, places=places, total=others[self.mask].shape[1])
-        result: tuple[Tensor, ...] = self.step(*others, *past)
+        grows = self.step.make_cache
+        total = others[self.mask].shape[1]
+        self.step.make_cache = partial(fixed_cache, places=places, total=total)
+        try:
+            result: tuple[Tensor, ...] = self.step(*others, *past)
+        finally:
+            self.step.make_cache = grows
         return result
 
 
