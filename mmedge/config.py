@@ -20,8 +20,8 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tolerance: how far an fp32 output may move, relative to the output's largest value.
     measure_seconds: how long PyTorch and the engine are timed against each other; 0 skips it.
     allow_slower: accept an engine that is measurably slower than PyTorch eager.
-    cache_capacity: for how many tokens a decoder's key-value cache has room, its buffers bound once;
-        None takes what [recipe] capacity says, else a cache that grows.
+    cache_capacity: for how many tokens a decoder's cache has room, its buffers bound once; None
+        takes what [recipe] capacity says, else a cache that grows.
     debug: compare the graph before and after every pass.
     trust_pickle: unpickle checkpoints that are not plain tensors.
     trust_remote_code: run the Python files that a Hugging Face directory brings.
