@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmedge_export.huggingface.packed_attention import PackedAttention
 from mmedge_export.huggingface.patch_grids import patch_grids
+from mmedge_export.huggingface.substitutes import substituted
 from mmedge_export.huggingface.uncut_features import uncut_features
 
 # The argument that says how the patches of images in a row lie: int64 [images, 3].
@@ -42,7 +43,7 @@ class FeatureEncoder(nn.Module):
         given = flattened(dict(zip(self.arguments, tensors, strict=True)), self.flat)
         method = getattr(self.model, self.method)
         if self.grids is None:
-            with uncut_features():
+            with uncut_features(), substituted(self.model):
                 return joined(features_of(method(**given)), batch)
         given |= self.grids.arguments(given[GRIDS], next(iter(given.values())).shape[0])
         packed = PackedAttention(batch)

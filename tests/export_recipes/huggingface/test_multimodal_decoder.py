@@ -30,6 +30,7 @@ NAMES = (
     "idefics3",
     "internvl",
     "llava",
+    "llava_next",
     "paligemma",
     "qwen2_5_vl",
     "qwen2_vl",
@@ -37,7 +38,7 @@ NAMES = (
     "vipllava",
 )
 # One for each way of making a prompt.
-EXPORTED = ("gemma3", "paligemma", "qwen2_vl")
+EXPORTED = ("gemma3", "llava_next", "paligemma", "qwen2_vl")
 
 each = pytest.mark.parametrize("name", NAMES)
 

@@ -12,10 +12,15 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
-from mmedge_export.huggingface.substitutes import moonshine, rope_index, vilt
+from mmedge_export.huggingface.substitutes import llava_next, moonshine, rope_index, vilt
 from mmedge_export.huggingface.substitutes.substitute import Substitute
 
-ALL: tuple[Substitute, ...] = (*moonshine.SUBSTITUTES, *rope_index.SUBSTITUTES, *vilt.SUBSTITUTES)
+ALL: tuple[Substitute, ...] = (
+    *llava_next.SUBSTITUTES,
+    *moonshine.SUBSTITUTES,
+    *rope_index.SUBSTITUTES,
+    *vilt.SUBSTITUTES,
+)
 
 
 @contextmanager

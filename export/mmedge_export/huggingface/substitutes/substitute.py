@@ -17,6 +17,7 @@ class Substitute:
     source_sha256: of the method's source text, as `inspect.getsource` gives it.
     version: the transformers that it was read in, for the message.
     replacement: the new method, with the old one's arguments.
+    calls: functions that the old one calls, and the new one does not: they are known as well.
     """
 
     module: str
@@ -25,6 +26,7 @@ class Substitute:
     source_sha256: str
     version: str
     replacement: Callable[..., Any]
+    calls: tuple[Upstream, ...] = ()
 
     def owner_in(self, classes: Iterable[type]) -> type | None:
         """The upstream class, if it is among `classes`."""
@@ -42,6 +44,8 @@ class Substitute:
             self.module, f"{self.kind}.{self.method}", self.source_sha256, self.version
         )
         upstream.check(original)
+        for called in self.calls:
+            called.check()
         setattr(owner, self.method, self.replacement)
         try:
             yield
