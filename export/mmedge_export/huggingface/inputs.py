@@ -32,6 +32,7 @@ _AXES: dict[tuple[str, int], tuple[str | None, ...]] = {
     ("pixel_values", 3): (BATCH, "patches", None),
     ("pixel_values", 4): _IMAGE,
     ("pixel_values", 5): _IMAGES,
+    ("pixel_values", 6): (BATCH, "images", "tiles", None, None, None),
     ("pixel_mask", 3): (BATCH, None, None),
     ("pixel_attention_mask", 4): (BATCH, "images", None, None),
     ("image_grid_thw", 3): (BATCH, "images", None),
@@ -61,6 +62,8 @@ _RANGES = {
     BATCH: (1, 64),
     "text_batch": (1, 256),
     "images": (1, 16),
+    # The whole image and one part of it at least.
+    "tiles": (2, 64),
     "queries": (1, 64),
     "patches": (4, 65536),
     "regions": (1, 256),
