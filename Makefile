@@ -9,7 +9,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 
-.PHONY: demo test lint unit clean
+.PHONY: demo test lint unit coverage clean
 
 demo: $(VENV)/.compile
 	$(BIN)/mmedge compile examples/vqa --target cpu --output build/vqa.mmedge
@@ -30,6 +30,10 @@ lint: $(VENV)/.dev
 
 unit: $(VENV)/.dev
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+# Which architectures of Hugging Face Transformers compile: the table in README.md.
+coverage: $(VENV)/.dev
+	$(BIN)/python benchmarks/architectures.py
 
 clean:
 	rm -rf $(VENV) build dist

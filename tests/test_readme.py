@@ -11,8 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import tomllib
+import zoo
 
 from mmedge.config import CompileConfig, merge
+from mmedge.data.real_samples import real_samples
 from mmedge.project import (
     ComponentTable,
     DataTable,
@@ -41,6 +43,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which the README's relative paths exist, and nothing else is written."""
     directory = tmp_path_factory.mktemp("readme")
     (directory / "examples").symlink_to(ROOT / "examples")
+    # The user's own: a checkpoint of each kind, a photograph, a sound.
+    samples = real_samples()
+    (directory / "photo.jpg").symlink_to(samples.images[0])
+    (directory / "speech.wav").symlink_to(samples.speech)
+    for name in ("smolvlm", "whisper"):
+        zoo.build(name, directory / "checkpoints" / name)
     return directory
 
 

@@ -1,0 +1,148 @@
+"""Which architectures compile: every one of the zoo, from its checkpoint directory to a bundle.
+
+    make coverage
+
+compiles the tiny random checkpoints of `tests/architectures/zoo`, each in a process of its own,
+and writes the table between the markers in README.md. A row says what was found, not what was
+hoped: a refusal is told with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "profiles" / "results" / "cpu" / "architectures.json"
+BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
+AT_ONCE = 2
+LIMIT_SECONDS = 600
+HEADINGS = ("architecture", "family", "components", "verified error", "open axes", "tokens", "time")
+
+
+def main(names: list[str]) -> None:
+    """Compile all, or the named ones; write the table where all were compiled."""
+    known = registered()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = list(pool.map(compiled_alone, names or known))
+    print(table(rows))
+    if not names:
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(json.dumps({"versions": versions(), "rows": rows}, indent=1) + "\n")
+        replace_table(table(rows))
+
+
+def registered() -> list[str]:
+    """All architectures of the zoo."""
+    sys.path.insert(0, str(ROOT / "tests" / "architectures"))
+    import zoo
+
+    return sorted(zoo.BUILDERS)
+
+
+def compiled_alone(name: str) -> dict[str, Any]:
+    """One architecture, compiled in a process of its own: a row of the table."""
+    start = time.monotonic()
+    command = [sys.executable, __file__, "--one", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"name": name, "refused": f"not done after {LIMIT_SECONDS} s"}
+    seconds = time.monotonic() - start
+    print(f"{name}: {seconds:.0f} s", file=sys.stderr)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        reason = (done.stderr.strip().splitlines() or ["died"])[-1]
+        return {"name": name, "refused": reason[:200], "seconds": seconds}
+    return {"name": name, "seconds": seconds, **json.loads(lines[-1])}
+
+
+def compile_one(name: str) -> dict[str, Any]:
+    """What a compile of the checkpoint directory found, or why it was refused."""
+    sys.path.insert(0, str(ROOT / "tests" / "architectures"))
+    import torch
+    import zoo
+
+    from mmedge.errors import MmedgeError
+    from mmedge.pipeline import compile_project
+    from mmedge.proposing import propose
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / name
+        zoo.build(name, directory)
+        try:
+            family = propose(directory).proposal.family
+            compiled = compile_project(
+                directory,
+                output=Path(scratch) / "it.mmedge",
+                cache=Path(scratch) / "cache",
+                measure_seconds=0,
+                threads=1,
+            )
+        except MmedgeError as error:
+            return {"refused": error.what}
+        return {"family": family, **facts(compiled.report, compiled.manifest.wiring)}
+
+
+def facts(report: dict[str, Any], wiring: Any) -> dict[str, Any]:
+    """Components, the largest error of any of them, open axes, whether it generates."""
+    compared = report["verification"]["components"].values()
+    moved = [found["relative"] for outputs in compared for found in outputs.values()]
+    named = [dim for item in wiring.inputs for dim in item.spec.shape if isinstance(dim, str)]
+    return {
+        "components": [component["name"] for component in report["components"]],
+        "error": max(moved),
+        "axes": list(dict.fromkeys(named)),
+        "generates": wiring.generation is not None,
+        "raw": report["verification"]["origin"],
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table of Markdown."""
+    lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
+    for row in sorted(rows, key=lambda row: ("refused" in row, row["name"])):
+        if "refused" in row:
+            lines.append(f"| {row['name']} | refused: {row['refused']} |" + " |" * 5)
+            continue
+        cells = [
+            row["name"],
+            row["family"],
+            ", ".join(row["components"]),
+            f"{row['error']:.0e}",
+            ", ".join(row["axes"]),
+            "equal" if row["generates"] else "",
+            f"{row['seconds']:.0f} s",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    done = sum("refused" not in row for row in rows)
+    return "\n".join([*lines, "", f"{done} of {len(rows)} compile."])
+
+
+def replace_table(text: str) -> None:
+    """Put the table between the markers of the README."""
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    after = rest.split(END)[1]
+    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Of everything that shapes the table."""
+    from mmedge.cache import tool_versions
+
+    return tool_versions()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(compile_one(sys.argv[2])))
+    else:
+        main(sys.argv[1:])
