@@ -34,6 +34,7 @@ from mmedge_export.huggingface.inputs import forward_names, modality_of, tables_
 from mmedge_export.huggingface.prompt_embedder import decoder_call
 from mmedge_export.huggingface.prompt_parts import (
     PROMPT,
+    check_all_taken,
     embedding,
     encoder_of,
     encoding,
@@ -114,6 +115,7 @@ class MultimodalDecoder:
         recording = record_generate(model, upstream, max_new_tokens=RECORDED)
         answers = {encoder.module.method: encoder.result for encoder in encoders}
         call = decoder_call(model, upstream, answers) if encoders else None
+        check_all_taken(model, call, example)
         embed = embedding(model)
         components = [*map(encoding, encoders), embed]
         if call is not None:

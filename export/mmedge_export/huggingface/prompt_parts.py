@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmedge.errors import ProjectError
 from mmedge.recipes import ComponentModule, Tensors
 from mmedge_export.huggingface.feature_encoder import FeatureEncoder, flattened
+from mmedge_export.huggingface.inputs import modality_of
 from mmedge_export.huggingface.prompt_embedder import DecoderCall, PromptEmbedder
 
 EMBED, MERGE = "embed_tokens", "merge_features"
@@ -26,6 +27,13 @@ class Encoder:
     module: FeatureEncoder
     arguments: tuple[str, ...]
     result: Any
+
+    @property
+    def asks(self) -> str:
+        """The argument of forward that makes the model encode: a mask or a question does not."""
+        modality = self.module.method.split("_")[1]
+        own = (name for name in self.arguments if modality_of(name) == modality)
+        return next(own, self.arguments[0])
 
 
 def encoder_of(
@@ -89,7 +97,7 @@ def merging(
     flat: frozenset[str],
 ) -> ComponentModule:
     """What is left of forward once embeddings and features are given."""
-    dummies = {encoder.module.method: encoder.arguments[0] for encoder in encoders}
+    dummies = {encoder.module.method: encoder.asks for encoder in encoders}
     arguments = tuple(name for name in example if name not in dummies.values())
     results = _results(call, model)
     module = PromptEmbedder(
@@ -129,3 +137,18 @@ def _results(call: DecoderCall, model: nn.Module) -> tuple[str, ...]:
 def has_axes(positions: Tensor | None) -> bool:
     """Whether positions are more than the tokens' numbers: [axes, batch, length]."""
     return positions is not None and positions.ndim == 3
+
+
+def check_all_taken(model: nn.Module, call: DecoderCall | None, example: Tensors) -> None:
+    """Raise ProjectError where images or sounds would be left out without a word.
+
+    call: how the model calls its decoder, once its encoders have run.
+    """
+    others = [name for name in example if modality_of(name) in ("image", "audio")]
+    if others and call is None:
+        raise ProjectError(
+            f"{type(model).__name__} does not put images or sounds among the prompt's embeddings",
+            found=", ".join(others),
+            expected="get_image_features or get_audio_features, whose features a decoder takes",
+            hint="this architecture needs a recipe of its own",
+        )

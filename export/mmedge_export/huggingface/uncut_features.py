@@ -5,7 +5,7 @@
 values of tensors; the model then joins the pieces along their first axis. An encoder that is
 exported joins them at once, so the cut is left out, which changes nothing. Rows that a model
 picks by a mask (`pixel_values[is_real]`) are put first instead, in order, and the others kept
-after them: whoever takes the features takes as many as there are real ones.
+after them, at any time: whoever takes the features takes as many as there are real ones.
 
 Upstream (transformers 5.23): LlavaModel.get_image_features, Qwen2VLModel.get_image_features,
 SmolVLMModel.get_image_features, Idefics3Model.get_image_features and their kin.
@@ -131,10 +131,11 @@ class _ChosenFirst(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Everything else is as it was."""
-        if func is torch.Tensor.__getitem__ and torch.compiler.is_exporting():
+        if func is torch.Tensor.__getitem__:
             rows, index = args
-            if isinstance(index, Tensor) and index.dtype == torch.bool and index.ndim == 1:
-                return func(rows, chosen_first(index))
+            if isinstance(index, Tensor) and index.dtype == torch.bool and index.ndim:
+                flat = rows.flatten(0, index.ndim - 1) if index.ndim > 1 else rows
+                return func(flat, chosen_first(index.flatten()))
         return func(*args, **(kwargs or {}))
 
 

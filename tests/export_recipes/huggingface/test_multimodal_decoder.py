@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from mmedge_export.huggingface.multimodal_decoder import recipe
+from mmedge_export.huggingface.inputs import modality_of
+from mmedge_export.huggingface.multimodal_decoder import ENCODERS, recipe
 from torch import Tensor
 
 from mmedge.data.processed import samples_of_processor
@@ -40,6 +41,9 @@ NAMES = (
 # One for each way of making a prompt.
 EXPORTED = ("gemma3", "llava_next", "paligemma", "qwen2_vl")
 
+# Whose tensors transformers makes.
+UNPROCESSED = ("audio_flamingo3", "aya_vision", "instructblip")
+
 each = pytest.mark.parametrize("name", NAMES)
 
 
@@ -52,6 +56,25 @@ def taken_apart(directory: Path, apart_type: Any, where: Path) -> Any:
     model = zoo.load(directory)
     split = recipe.split(model, project, options, example)
     return apart_type(model, example, project, split, where)
+
+
+def by_upstream(name: str, directory: Path, take_apart: Any) -> Any:
+    """By the tensors of the upstream processor, with a batch axis of their own."""
+    example = zoo.batch(name, directory)
+    flat = [key for key, tensor in example.items() if len(tensor) != len(example["input_ids"])]
+    for key in flat:
+        example[key] = example[key].unflatten(0, (len(example["input_ids"]), -1))
+    model = zoo.load(directory)
+    encoders = {
+        component: method
+        for component, (method, modality) in ENCODERS.items()
+        if hasattr(model, method) and any(modality_of(key) == modality for key in example)
+    }
+    wide = {torch.int32: torch.int64}
+    whole = {
+        key: tensor.to(wide.get(tensor.dtype, tensor.dtype)) for key, tensor in example.items()
+    }
+    return take_apart(RECIPE, model, whole, encoders=encoders, flat=flat)
 
 
 def examples_of(project: Project) -> dict[str, Tensor]:
@@ -71,6 +94,24 @@ def test_the_parts_write_what_generate_writes(name: str, take: Any, check: Any) 
     assert len(set(mask.sum(1).tolist())) == 2, "texts of two lengths"
     for rows in ((0,), (1,), (1, 0, 1)):
         check(apart).generates_as_upstream(apart.wiring, apart.eager, *rows)
+
+
+@pytest.mark.parametrize("name", UNPROCESSED)
+def test_tensors_may_come_from_upstreams_processor(
+    name: str, checkpoint: Callable[[str], Path], take_apart: Any, check: Any
+) -> None:
+    apart = by_upstream(name, checkpoint(name), take_apart)
+    for rows in ((0,), (1,), (1, 0, 1)):
+        check(apart).generates_as_upstream(apart.wiring, apart.eager, *rows)
+
+
+@pytest.mark.parametrize("name", ["chameleon", "kosmos2", "mllama"])
+def test_an_image_is_never_left_out(
+    name: str, checkpoint: Callable[[str], Path], take_apart: Any
+) -> None:
+    """Of architectures that do something else with it than put it among the embeddings."""
+    with pytest.raises(ProjectError, match="does not put images or sounds among the prompt"):
+        by_upstream(name, checkpoint(name), take_apart)
 
 
 @pytest.mark.slow

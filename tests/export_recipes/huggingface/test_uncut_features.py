@@ -75,6 +75,15 @@ def test_rows_that_are_picked_come_first() -> None:
         assert torch.equal(found[: int(mask.sum())], some[mask])
 
 
+def test_rows_along_two_axes_are_picked_too() -> None:
+    rows = torch.arange(12.0).reshape(2, 3, 2)
+    real = torch.tensor([[True, True, False], [True, False, False]])
+    with uncut_features():
+        found = rows[real]
+    assert torch.equal(found[:3], rows[real])
+    assert found.shape == (6, 2)
+
+
 @given(chosen=st.lists(st.booleans(), min_size=1, max_size=12))
 def test_chosen_first_is_a_stable_partition(chosen: list[bool]) -> None:
     expected = sorted(range(len(chosen)), key=lambda number: not chosen[number])
@@ -86,7 +95,8 @@ def test_eagerly_nothing_changes() -> None:
     with uncut_features():
         assert len(list(rows)) == 3
         assert [len(part) for part in rows.split(sizes.tolist())] == [1, 2]
-        assert rows[torch.tensor([True, False, True])].shape == (2, 2)
+        assert rows[torch.tensor([2, 0])].tolist() == [[4, 5], [0, 1]]
+        assert rows[:, 1].tolist() == [1, 3, 5]
 
 
 def test_who_asks_is_told_what_is_left_whole() -> None:
