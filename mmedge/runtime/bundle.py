@@ -56,6 +56,7 @@ class Bundle:
 
         None, or leaving it out, means that an optional input is absent. Raises InputError.
         """
+        self.raw_inputs.check_complete(inputs)
         return self.run(self.preprocess(inputs))
 
     def preprocess(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
@@ -112,6 +113,7 @@ class Bundle:
             stop_token_ids=tuple(stop_token_ids),
             on_token=on_token,
         )
+        self.raw_inputs.check_complete(inputs)
         return self.generate_tokens(self.preprocess(inputs), options, on_text=on_text)
 
     def generate_tokens(

@@ -59,6 +59,23 @@ class RawInputs:
         }
         return tensors | self._converted(raw, tensors)
 
+    def check_complete(self, inputs: Mapping[str, Any]) -> None:
+        """Raise InputError where a raw input is missing whose tensors the model cannot do without.
+
+        In the caller's terms: "image", where `check_inputs` would ask for its pixel_values.
+        """
+        given = {name for name, value in inputs.items() if value is not None}
+        if self.processor is None or not given & set(self.raw_names):
+            return
+        required = {i.spec.name for i in self._wiring.inputs if not i.optional} - given
+        for name, raw in self.processor.raw_inputs().items():
+            if name not in given and required.intersection(raw.tensors):
+                raise InputError(
+                    f"input {name!r} is missing",
+                    found=", ".join(sorted(given)),
+                    expected=", ".join(self.raw_names),
+                )
+
     def tokenizer_file(self) -> Path:
         """The tokenizer of the texts that go in, which is that of the tokens that come out."""
         names = self.tokenizer_names()

@@ -108,6 +108,11 @@ def test_raw_values_that_do_not_fit(bundle: Bundle, inputs: Any, problem: str) -
         bundle(**inputs)
 
 
+def test_a_missing_raw_input_is_asked_for_by_its_own_name(bundle: Bundle) -> None:
+    with pytest.raises(InputError, match="input 'image' is missing"):
+        bundle(text="what is it")
+
+
 def test_text_that_was_encoded_without_its_image_is_told(bundle: Bundle) -> None:
     """With an image the prompt is another one."""
     session = bundle.encode(text="what ?")
