@@ -19,6 +19,7 @@ def answer(
     stream: print the text of a lone sequence as it comes.
     """
     tensors = bundle.preprocess(inputs)
+    bundle.raw_inputs.check_complete(inputs)
     options = _options(settings)
     if stream and bundle.has_tokenizer and _is_one(tensors):
         return bundle.generate_tokens(tensors, options, on_text=_show), ""

@@ -56,8 +56,9 @@ class Bundle:
 
         None, or leaving it out, means that an optional input is absent. Raises InputError.
         """
+        tensors = self.preprocess(inputs)
         self.raw_inputs.check_complete(inputs)
-        return self.run(self.preprocess(inputs))
+        return self.run(tensors)
 
     def preprocess(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Raw inputs as tensors; InputError for an unknown name or an unfit value."""
@@ -113,8 +114,9 @@ class Bundle:
             stop_token_ids=tuple(stop_token_ids),
             on_token=on_token,
         )
+        tensors = self.preprocess(inputs)
         self.raw_inputs.check_complete(inputs)
-        return self.generate_tokens(self.preprocess(inputs), options, on_text=on_text)
+        return self.generate_tokens(tensors, options, on_text=on_text)
 
     def generate_tokens(
         self,
