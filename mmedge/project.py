@@ -14,6 +14,7 @@ import msgspec
 
 from mmedge.errors import ProjectError
 from mmedge.project_modules import import_from
+from mmedge.sample_files import files_behind
 from mmedge.storage import sha256_file
 from mmedge.strict import decode, nearest, read_toml
 from mmedge.tensors import DTYPES, Axis, Dim, TensorSpec
@@ -174,7 +175,8 @@ class Project:
             name = path.relative_to(self.directory)
             found.update(f"{name}\0{sha256_file(path)}\n".encode(errors="surrogateescape"))
         for sample in self.file.data.samples:
-            found.update(sha256_file(self.path(sample)).encode())
+            for file in files_behind(self.path(sample)):
+                found.update(sha256_file(file).encode())
         return found.hexdigest()
 
     @contextmanager

@@ -9,9 +9,13 @@ from pathlib import Path
 import msgspec
 
 from mmedge.errors import OutputError
-from mmedge.project import PROJECT_FILE
+from mmedge.project import PROJECT_FILE, InputTable
 from mmedge.proposing import Proposed, propose
 from mmedge.storage import atomic_file
+
+# Of an input's table: what is written even where it is the default.
+ALWAYS = ("shape", "dtype", "modality")
+UNSAID = msgspec.to_builtins(InputTable(shape=()))
 
 
 def write_proposed(directory: Path, *, force: bool = False) -> tuple[Path, str]:
@@ -34,18 +38,15 @@ def proposed_text(proposed: Proposed) -> str:
     lines = [
         "# Written by `mmedge init`. Without this file, `mmedge compile` takes the same decisions.",
         f"# {proposed.proposal.family}:",
-        *(f"#   {reason}" for reason in proposed.proposal.reasons),
-        *(f"#   {note}" for note in proposed.processor.notes),
+        *(_comment(line) for line in (*proposed.proposal.reasons, *_of_processor(proposed))),
         f"schema = {file['schema']}",
         f"name = {_value(file['name'])}",
         "",
     ]
     lines += _table("model", {"weights": file["model"]["weights"]})
     for name, table in file["inputs"].items():
-        known = {
-            key: value for key, value in table.items() if key in ("shape", "dtype", "modality")
-        }
-        lines += _table(f"inputs.{name}", known)
+        said = {key: v for key, v in table.items() if key in ALWAYS or v != UNSAID[key]}
+        lines += _table(f"inputs.{name}", said)
     lines += _table("axes", file["axes"])
     lines += _table("recipe", file["recipe"])
     if file["processor"]:
@@ -53,6 +54,16 @@ def proposed_text(proposed: Proposed) -> str:
     given = {key: value for key, value in file["data"].items() if value}
     lines += _table("data", given) if given else []
     return "\n".join(lines)
+
+
+def _of_processor(proposed: Proposed) -> tuple[str, ...]:
+    reason = proposed.processor.reason
+    return (*proposed.processor.notes, *([reason] if reason else []))
+
+
+def _comment(text: str) -> str:
+    """One line, whatever a file's own words in it are."""
+    return "#   " + "".join(c if c.isprintable() else " " for c in text)
 
 
 def _table(name: str, content: Mapping[str, object]) -> Iterator[str]:

@@ -1,14 +1,14 @@
 """A project for a Hugging Face checkpoint directory that has no mmedge.toml: proposed by a recipe.
 
-Every recipe that recognises checkpoints is asked, in the order of `ORDER`; the first that says
-yes decides. What the others say is told, so that nobody wonders.
+Every recipe that recognises checkpoints is asked, those of `LAST` last; the first that says yes
+decides. What the others say is told, so that nobody wonders.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ from mmedge.runtime.processors import load_processor
 from mmedge.tensors import Array
 
 # From the particular to the general; recipes of third parties come before all of these.
-LAST = ("hf_dual_encoder", "hf_sequence_to_sequence", "hf_multimodal_decoder", "hf_single_pass")
+LAST = (
+    "hf_prefix_decoder",
+    "hf_dual_encoder",
+    "hf_sequence_to_sequence",
+    "hf_multimodal_decoder",
+    "hf_single_pass",
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ def propose(
         directory = base_directory(checkpoint)
     found = processor_options(directory)
     config, model_class = config_and_class(directory, trusted=trust_remote_code)
-    converted = _sample(directory, found, samples)
+    converted, found = _sample(directory, found, samples)
     view = CheckpointView(
         directory=directory,
         config=config,
@@ -97,17 +103,30 @@ def _recognising() -> list[str]:
     return sorted(names, key=lambda name: LAST.index(name) if name in LAST else -1)
 
 
-def _sample(directory: Path, found: ProcessorFound, samples: tuple[str, ...]) -> dict[str, Array]:
-    """One sample's tensors; none where the processor is unknown or refuses the bundled samples."""
+def _sample(
+    directory: Path, found: ProcessorFound, samples: tuple[str, ...]
+) -> tuple[dict[str, Array], ProcessorFound]:
+    """One sample's tensors; none, and why, where the processor is unknown or refuses the samples.
+
+    Raises DataError where the samples are the user's.
+    """
     if found.options is None:
-        return {}
+        if samples:
+            raise DataError(
+                "nothing converts the samples into the model's tensors",
+                found=found.reason,
+                where=directory,
+                hint="without --sample, transformers' own processor is asked for bundled samples",
+            )
+        return {}, found
     try:
         _, groups = processed(found.options, directory, [Path(s) for s in samples])
-    except (DataError, InputError):
+    except (DataError, InputError) as error:
         if samples:
             raise
-        return {}
-    return {name: array[:1] for name, array in groups[0].items()}
+        detail = ": ".join(str(part) for part in (error.what, error.details["found"]) if part)
+        return {}, replace(found, reasons=(*found.reasons, detail))
+    return {name: array[:1] for name, array in groups[0].items()}, found
 
 
 def _file(

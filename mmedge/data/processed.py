@@ -102,8 +102,10 @@ def _one_by_one(processor: Processor, raw: RawSamples, files: Path) -> list[Tens
         except InputError as error:
             raise DataError(
                 f"the processor does not take sample {number} of {raw.origin}",
-                found=f"{error.what}: {error.details['found']}",
+                found=": ".join(str(p) for p in (error.what, error.details["found"]) if p),
                 expected=error.details["expected"],
+                where=error.details["where"],
+                hint=error.details["try"],  # type: ignore[arg-type]
             ) from error
         shape = tuple((name, array.shape) for name, array in sorted(tensors.items()))
         groups.setdefault(shape, []).append(tensors)

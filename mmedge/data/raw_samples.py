@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -12,16 +11,11 @@ from typing import Any
 from mmedge.data.real_samples import RealSamples, real_samples
 from mmedge.errors import DataError, ProjectError
 from mmedge.runtime.processors import RawInput
+from mmedge.sample_files import EXAMPLES, WHERE, read_sample
 
 BUNDLED = "bundled photographs, questions and speech"
 # How many raw samples a checkpoint is looked at and verified with.
 COUNT = 4
-SUFFIXES = {
-    "image": (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
-    "audio": (".wav",),
-    "text": (".txt",),
-    "examples": (".json", ".jsonl"),
-}
 # Methods of texts that take several with each image: what to look for in it.
 TEXTS_TOGETHER = ("queries", "labels")
 
@@ -40,59 +34,73 @@ def raw_samples(
     """Samples for all raw inputs; what the user's files leave out is bundled.
 
     options: the processor's. paths: images, sounds and texts (one in a line) by their suffix;
-    or .json, .jsonl with whole examples. Raises DataError for a file that is none of those.
+    or .json, .jsonl with whole examples. Raises DataError for a file that is none of those, and
+    for one that the model has no input for.
     """
-    given = [_read(path) for path in paths]
-    examples = [example for kind, values in given if kind == "examples" for example in values]
-    if examples:
-        return RawSamples(tuple(examples), "--sample")
+    given = [read_sample(path) for path in paths]
     own = {kind: [v for k, values in given if k == kind for v in values] for kind, _ in given}
+    if EXAMPLES in own:
+        return _of_examples(own, raw_inputs, options)
+    _check_taken(own, raw_inputs)
     pools = {name: _pool(raw, name, own, options) for name, raw in raw_inputs.items()}
     count = max([COUNT, *(len(values) for values in own.values())])
+    origin = BUNDLED if not own else f"{WHERE} ({', '.join(own)})"
+    return RawSamples(tuple(_rows(pools, count)), origin)
+
+
+def _rows(pools: Mapping[str, list[Any]], count: int) -> list[dict[str, Any]]:
+    """So many samples, each value taken in turn."""
     rows = zip(*(islice(cycle(pool), count) for pool in pools.values()), strict=True)
-    origin = BUNDLED if not own else f"--sample ({', '.join(own)})"
-    return RawSamples(tuple(dict(zip(pools, row, strict=True)) for row in rows), origin)
+    return [dict(zip(pools, row, strict=True)) for row in rows]
 
 
-def _read(path: Path) -> tuple[str, list[Any]]:
-    """What kind of sample a file is, and what is in it."""
-    if not path.is_file():
-        raise DataError(f"the sample {path} is not a file", where="--sample")
-    kind = next((k for k, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes), None)
-    if kind in ("image", "audio"):
-        return kind, [str(path)]
-    if kind == "text":
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return kind, [line for line in lines if line.strip()]
-    if kind == "examples":
-        return kind, _examples(path)
-    known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-    raise DataError(f"{path.name} is no sample that mmedge reads", expected=known, where=path)
+def _of_examples(
+    own: Mapping[str, list[Any]], raw_inputs: Mapping[str, RawInput], options: Mapping[str, Any]
+) -> RawSamples:
+    """Whole examples; a modality that they leave out is bundled."""
+    examples = own[EXAMPLES]
+    _check_examples(own, raw_inputs)
+    there = {raw_inputs[name].modality for name in examples[0]}
+    pools = {
+        name: _pool(raw, name, {}, options)
+        for name, raw in raw_inputs.items()
+        if raw.modality not in there
+    }
+    rest = _rows(pools, len(examples)) if pools else [{}] * len(examples)
+    return RawSamples(tuple(e | more for e, more in zip(examples, rest, strict=True)), WHERE)
 
 
-def _examples(path: Path) -> list[dict[str, Any]]:
-    """Examples of a JSON list or of JSON lines; files they name are relative to it."""
-    text = path.read_text(encoding="utf-8")
-    try:
-        lines = path.suffix.lower() == ".jsonl"
-        parts = [line for line in text.splitlines() if line] if lines else [text]
-        found = [json.loads(part) for part in parts]
-    except ValueError as error:
-        raise DataError(f"{path.name} is not JSON", found=error, where=path) from error
-    found = found[0] if len(found) == 1 and isinstance(found[0], list) else found
-    if not found or not all(isinstance(example, dict) for example in found):
+def _check_taken(own: Mapping[str, list[Any]], raw_inputs: Mapping[str, RawInput]) -> None:
+    """A sample that nothing is made of must not seem to have been verified with."""
+    taken = dict.fromkeys(raw.modality for raw in raw_inputs.values())
+    for kind in own:
+        if kind not in taken:
+            raise DataError(
+                f"the model takes no {kind}",
+                found=own[kind][0],
+                expected=", ".join(taken),
+                where=WHERE,
+            )
+
+
+def _check_examples(own: Mapping[str, list[Any]], raw_inputs: Mapping[str, RawInput]) -> None:
+    examples = own[EXAMPLES]
+    if len(own) > 1:
         raise DataError(
-            f"{path.name} holds no examples",
-            expected='[{"image": "cat.jpg", "text": "what is it?"}, ...]',
-            where=path,
+            "JSON with whole examples, and other samples beside it",
+            found=", ".join(own),
+            expected="one or the other",
+            where=WHERE,
         )
-    return [{name: _beside(path, value) for name, value in e.items()} for e in found]
-
-
-def _beside(path: Path, value: Any) -> Any:
-    if isinstance(value, str) and (path.parent / value).is_file():
-        return str(path.parent / value)
-    return value
+    for number, example in enumerate(examples):
+        unknown = [name for name in example if name not in raw_inputs]
+        if unknown or example.keys() != examples[0].keys():
+            raise DataError(
+                f"example {number} does not have the inputs that it should",
+                found=", ".join(example),
+                expected=", ".join(raw_inputs if unknown else examples[0]),
+                where=WHERE,
+            )
 
 
 def _pool(
@@ -104,15 +112,16 @@ def _pool(
         return [list(bundled.words)]
     if name == "boxes":
         return [[list(box) for box in bundled.boxes]]
+    together = raw.modality == "text" and _table(options, "text").get("method") in TEXTS_TOGETHER
     if raw.modality in own:
-        return own[raw.modality]
+        return [own[raw.modality]] if together else own[raw.modality]
     if raw.modality == "image":
         return [str(path) for path in bundled.images]
     if raw.modality == "audio":
         return _sounds(bundled, _rate(options))
     if raw.modality != "text":
         raise ProjectError(f"there are no samples for the raw input {name!r}", found=raw.modality)
-    if _table(options, "text").get("method") in TEXTS_TOGETHER:
+    if together:
         return [list(labels) for labels in bundled.labels]
     # All of one kind: texts of very different length would be padding above all.
     return [*bundled.questions, *bundled.captions]

@@ -10,14 +10,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from mmedge.data.real_samples import RealSamples, real_samples
 from mmedge.optional import require
 from mmedge.tensors import Array
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Tensors = dict[str, Array]
 CLASSES = ("AutoProcessor", "AutoImageProcessor", "AutoFeatureExtractor", "AutoTokenizer")
@@ -71,7 +73,8 @@ def _array(value: Any) -> Array:
 
 
 def _images(samples: RealSamples) -> list[Image.Image]:
-    return [Image.open(path).convert("RGB") for path in samples.images]
+    image = require("PIL.Image")
+    return [image.open(path).convert("RGB") for path in samples.images]
 
 
 def _conversation(processor: Any, samples: RealSamples) -> Mapping[str, Any]:

@@ -150,9 +150,10 @@ def example_tensors(workspace: Workspace) -> dict[str, torch.Tensor]:
 
 
 def traceable(split: Split, example: Tensors, project: Project) -> dict[str, torch.Tensor]:
-    """The example with every dynamic axis at least two long, and none as long as another.
+    """The example with every dynamic axis at least two long where it may be.
 
-    torch.export takes a size of one for a constant, and equal sizes for one size.
+    torch.export takes a size of one for a constant, and equal sizes for one size: what is
+    lengthened gets a size that no other axis has, while there is one.
     """
     import torch
 
@@ -161,7 +162,8 @@ def traceable(split: Split, example: Tensors, project: Project) -> dict[str, tor
     sizes = {axis: axis_size(arrays, specs, axis) for axis in project.axes()}
     for axis, limits in project.axes().items():
         if sizes[axis] < 2 <= limits.max:
-            free = (size for size in range(2, limits.max + 1) if size not in sizes.values())
+            allowed = range(-(-2 // limits.step) * limits.step, limits.max + 1, limits.step)
+            free = (s for s in allowed if s >= limits.min and s not in sizes.values())
             sizes[axis] = next(free, limits.max)
             arrays = split.resized(arrays, specs, axis=axis, size=sizes[axis])
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}

@@ -214,10 +214,11 @@ def _reproduces(
     model: nn.Module, place: Answer, embedding: Tensor, example: Tensors, wanted: Tensors
 ) -> bool:
     try:
-        # Doubled: a place that forward never asks would reproduce everything.
+        # Doubled, for forward normalises behind the place. Turned round, for a place that forward
+        # never asks would reproduce everything; not among each other, for samples may be equal.
         with torch.no_grad(), place(model, 2 * embedding):
             same = results_of(model(**example))
-        with torch.no_grad(), place(model, embedding.roll(1, 0)):
+        with torch.no_grad(), place(model, embedding.flip(-1)):
             other = results_of(model(**example))
     except (AttributeError, TypeError, RuntimeError, IndexError):
         return False
