@@ -9,6 +9,7 @@ import numpy as np
 
 from mmedge.artifact import Artifact, replace
 from mmedge.errors import GraphError, MmedgeError, ProjectError
+from mmedge.graph.attention_blocks import attention_blocks
 from mmedge.graph.boundaries import infer_boundaries
 from mmedge.graph.export import export_component, user_line
 from mmedge.graph.files import graph_specs, load_graph, save_graph, weight_bytes
@@ -95,6 +96,7 @@ class Rewrite:
             save_graph(model, target)
             graphs[name], models[name] = str(target), model
             record[name] = {"nodes": len(model.graph), "weight_bytes": weight_bytes(model)}
+            record[name]["attention"] = attention_blocks(model)
             record[name]["passes"] = [_pass_summary(item) for item in (*legalized, *done)]
         specs = {name: graph_specs(model) for name, model in models.items()}
         wiring = wire(workspace.project, workspace.split, specs)
