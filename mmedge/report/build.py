@@ -10,6 +10,7 @@ import msgspec
 
 from mmedge.artifact import Artifact, as_plain
 from mmedge.project import Project
+from mmedge.runtime.processors import load_processor
 from mmedge.targets import Target
 
 SCHEMA = 1
@@ -29,12 +30,13 @@ def build_report(
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "target": target,
         "provenance": artifact.provenance,
-        "checkpoint": {"file": project.file.model.weights, **records["load"]},
+        "checkpoint": {"file": _checkpoint_name(project), **records["load"]},
         "recipe": project.file.recipe.get("name", "single_graph"),
         "inputs": artifact.wired.inputs,
         "outputs": artifact.wired.outputs,
         "axes": artifact.wired.axes,
         "generation": artifact.wired.generation,
+        "raw_inputs": _raw_inputs(project),
         "substitutes": _substitutes(artifact),
         "components": [_component(artifact, name) for name in artifact.engines],
         "unused_layers": artifact.layers.get("", ()),
@@ -45,6 +47,21 @@ def build_report(
     }
     plain: dict[str, Any] = msgspec.to_builtins(report, enc_hook=as_plain)
     return plain
+
+
+def _checkpoint_name(project: Project) -> str:
+    """The checkpoint as the project names it; of a directory that is the project, its own name."""
+    weights = project.file.model.weights
+    return project.directory.name if weights == "." else weights
+
+
+def _raw_inputs(project: Project) -> dict[str, str]:
+    """Tensor -> the raw input that the processor makes it from."""
+    options = project.file.processor
+    if not options:
+        return {}
+    raw = load_processor(options, where="[processor]").raw_inputs()
+    return {tensor: name for name, item in raw.items() for tensor in item.tensors}
 
 
 def _substitutes(artifact: Artifact) -> dict[str, list[str]]:

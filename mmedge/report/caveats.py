@@ -69,6 +69,13 @@ def _of_verification(report: dict[str, Any]) -> list[Caveat]:
             "Real inputs may behave differently: declare [data] evaluation in mmedge.toml."
         )
         found.append(Caveat("Verified on synthetic inputs", text))
+    if verification["own_rounding"]:
+        names = ", ".join(verification["own_rounding"])
+        text = (
+            f"PyTorch's own float32 is further than the tolerance from its float64 in {names}: "
+            "the model amplifies rounding. The engine may be as far from PyTorch as a few times that."
+        )
+        found.append(Caveat("A model that amplifies rounding", text, serious=False))
     if verification["task"] is None:
         text = (
             "Outputs were compared number by number; whether the model still does its task as "
@@ -167,7 +174,8 @@ def _of_generation(report: dict[str, Any]) -> list[Caveat]:
         return []
     text = (
         "The engine keeps keys and values of earlier tokens. PyTorch's side is the model's own "
-        "loop, which may compute every earlier token again: then part of the speed-up is the cache."
+        "loop: transformers' generate keeps them too; where a loop computes them again, part of "
+        "the speed-up is the cache."
     )
     return [Caveat("Generation with a cache", text, serious=False)]
 

@@ -29,6 +29,10 @@ class Box:
     optional: bool = False
 
 
+# Fields of a generation that name what the loop reads.
+PROMPT = ("prompt", "prompt_mask", "prompt_positions")
+
+
 def wiring_diagram(report: dict[str, Any]) -> str:
     """The diagram of a report's wiring as SVG."""
     boxes = _boxes(report)
@@ -98,18 +102,30 @@ def output_specs(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _flows(report: dict[str, Any]) -> dict[Edge, list[str]]:
     """(producer, consumer) -> the sources that flow between them."""
     flows: dict[Edge, list[str]] = {}
-    wanted = [
+    wanted: list[tuple[str, Node]] = [
         (source, ("component", component["name"]))
         for component in report["components"]
         for source in component["bindings"].values()
     ]
     wanted += [(source, ("output", name)) for name, source in report["outputs"].items()]
+    wanted += _read_by_generation(report)
     inputs = {item["spec"]["name"] for item in report["inputs"]}
     for source, user in wanted:
         producer = source.partition(".")[0] if "." in source else ""
         maker = ("input", source) if source in inputs else ("component", producer)
         flows.setdefault((maker, user), []).append(source)
     return flows
+
+
+def _read_by_generation(report: dict[str, Any]) -> list[tuple[str, Node]]:
+    """What the generating loop hands to the decoder: the prompt, its mask, its embeddings."""
+    generation = report["generation"] or {}
+    embedded = generation.get("prompt_embeddings")
+    # The ids are in the embeddings already.
+    names = ("prompt_mask", "prompt_positions") if embedded else PROMPT
+    read = [embedded] if embedded else []
+    read += [generation[name] for name in names if generation.get(name)]
+    return [(source, ("component", generation["decoder"])) for source in read]
 
 
 def _in_words(boxes: dict[Node, Box], flows: dict[Edge, list[str]]) -> str:

@@ -30,7 +30,7 @@ LARGEST = 0.1
 class OwnRounding:
     """The relative difference between float32 and float64 of a model's values, found when asked.
 
-    inputs: a batch of the model's inputs. used: what was asked for -> its own rounding.
+    inputs: a batch of the model's inputs. used: what was asked for -> how far it may be.
     """
 
     def __init__(self, model: torch.nn.Module, split: Split, inputs: Tensors) -> None:
@@ -48,8 +48,8 @@ class OwnRounding:
         return self._room(output, self._outputs)
 
     def _room(self, name: str, found: Mapping[str, float]) -> float:
-        self.used[name] = found.get(name, 0.0)
-        return min(ROOM * self.used[name], LARGEST)
+        self.used[name] = min(ROOM * found.get(name, 0.0), LARGEST)
+        return self.used[name]
 
     @cached_property
     def _components(self) -> dict[str, float]:

@@ -60,6 +60,7 @@ def complete_report(
         "outputs": {output: f"fusion.{output}"},
         "axes": {"batch": {"min": 1, "opt": 1, "max": 64}},
         "generation": generation() if generates else None,
+        "raw_inputs": {},
         "substitutes": {source: [f"zeros stand in for {sources[0]}"] for source in absent},
         "components": parts,
         "unused_layers": [],
@@ -107,6 +108,9 @@ def provenance(name: str) -> dict[str, Any]:
             "allow_slower": False,
             "debug": False,
             "trust_pickle": False,
+            "trust_remote_code": False,
+            "ignore_estimate": False,
+            "cache_capacity": None,
         },
         "target": "cpu",
         "versions": {"mmedge": "0.1.0", "torch": "2.13.0"},
@@ -223,6 +227,7 @@ def verification(parts: list[dict[str, Any]], output: str, absent: list[str]) ->
         "end_to_end": {output: difference()},
         "task": {"metric": metric, "before": 0.9712, "after": 0.9712, "samples": 64},
         "golden_tolerance": {output: 1e-4},
+        "own_rounding": {},
         "absent": {name: {output: difference()} for name in absent},
     }
 
