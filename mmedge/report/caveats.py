@@ -73,7 +73,7 @@ def _of_verification(report: dict[str, Any]) -> list[Caveat]:
         names = ", ".join(verification["own_rounding"])
         text = (
             f"PyTorch's own float32 is further than the tolerance from its float64 in {names}: "
-            "the model amplifies rounding. The engine may be as far from PyTorch as a few times that."
+            "the model amplifies rounding. The engine may be a few times as far from PyTorch."
         )
         found.append(Caveat("A model that amplifies rounding", text, serious=False))
     if verification["task"] is None:
