@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mmedge.optional import require
-from mmedge_export.huggingface.patch_grids import passed
+from mmedge_export.huggingface.segments import passed
 
 
 @dataclass

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
+from mmedge_export.huggingface.segments import passed
 from mmedge_export.huggingface.substitutes.upstream import Upstream
 
 UTILITIES = "transformers.vision_utils"
@@ -117,13 +118,6 @@ def _placed(grids: Tensor, patches: int) -> _Placed:
     rows, columns = grids[:, 1][image], grids[:, 2][image]
     inside = (number - (ends - counts)[image]) % (rows * columns)
     return _Placed(number, inside, rows, columns)
-
-
-def passed(ends: Tensor, length: int) -> Tensor:
-    """For each of the numbers below `length`, how many of `ends`, ascending, are not above it."""
-    reached = torch.zeros(length + 1, dtype=ends.dtype, device=ends.device)
-    reached = reached.scatter_add(0, ends.clamp(max=length), torch.ones_like(ends))
-    return reached.cumsum(0)[:length]
 
 
 def positions(grids: Tensor, patches: int, *, merge: int) -> Tensor:

@@ -40,13 +40,13 @@ def encoder_of(
     model: nn.Module, name: str, method: str, example: Tensors, flat: frozenset[str]
 ) -> Encoder:
     """The model's own `method` as a component; ProjectError where it takes none of the inputs."""
-    takes = inspect.signature(getattr(model, method)).parameters
+    takes = _parameters(model, method)
     arguments = tuple(argument for argument in example if argument in takes)
     if not arguments:
         raise ProjectError(
             f"{type(model).__name__}.{method} takes none of the declared inputs",
             found=", ".join(example),
-            expected=", ".join(takes),
+            expected=", ".join(sorted(takes)),
             where="[recipe] encoders",
         )
     module = FeatureEncoder(model, method, arguments, flat=flat)
@@ -54,6 +54,13 @@ def encoder_of(
     with torch.no_grad():
         result = getattr(model, method)(**given)
     return Encoder(name, module, arguments, result)
+
+
+def _parameters(model: Any, method: str) -> set[str]:
+    """What the method takes; the model's own hands what it does not name to the one within."""
+    inner = getattr(model, model.base_model_prefix, model)
+    holders = (holder for holder in (model, inner) if hasattr(holder, method))
+    return {name for h in holders for name in inspect.signature(getattr(h, method)).parameters}
 
 
 def encoding(encoder: Encoder) -> ComponentModule:

@@ -5,7 +5,7 @@
 values of tensors; the model then joins the pieces along their first axis. An encoder that is
 exported joins them at once, so the cut is left out, which changes nothing. Rows that a model
 picks by a mask (`pixel_values[is_real]`) are put first instead, in order, and the others kept
-after them, at any time: whoever takes the features takes as many as there are real ones.
+after them: whoever takes the features takes as many as there are real ones.
 
 Upstream (transformers 5.23): LlavaModel.get_image_features, Qwen2VLModel.get_image_features,
 SmolVLMModel.get_image_features, Idefics3Model.get_image_features and their kin.
@@ -41,16 +41,13 @@ LeftWhole = Callable[[Tensor, Tensor], None]
 
 @contextmanager
 def uncut_features(left_whole: LeftWhole | None = None) -> Iterator[None]:
-    """While active, and while torch exports, pieces stay together.
-
-    left_whole: with it, what is cut by the values of a tensor stays together at any time.
-    """
+    """While active, pieces stay together; those whose number is known only while torch exports."""
     asked: list[Tensor] = []
     split = partial(_split, told=left_whole)
     replacements: dict[str, Callable[[Original], Original]] = {
         "__iter__": lambda original: _iterated(original, asked),
         "__len__": lambda original: _counted(original, asked),
-        "tolist": partial(_listed, always=left_whole is not None),
+        "tolist": _listed,
         "split": split,
     }
     with ExitStack() as stack:
@@ -60,7 +57,7 @@ def uncut_features(left_whole: LeftWhole | None = None) -> Iterator[None]:
             for owner in (torch.Tensor, FakeTensor, FunctionalTensor):
                 if owner is torch.Tensor or name in vars(owner):
                     stack.enter_context(_replaced(owner, name, replacement))
-        stack.enter_context(_ChosenFirst())
+        stack.enter_context(_RowsKept())
         yield
 
 
@@ -100,11 +97,9 @@ def _counted(original: Original, asked: list[Tensor]) -> Original:
     return count
 
 
-def _listed(original: Original, *, always: bool) -> Original:
+def _listed(original: Original) -> Original:
     def tolist(self: Tensor) -> Any:
-        if self.ndim and (always or torch.compiler.is_exporting()):
-            return _Sizes(self)
-        return original(self)
+        return _Sizes(self) if self.ndim else original(self)
 
     return tolist
 
@@ -120,8 +115,8 @@ def _split(original: Original, *, told: LeftWhole | None) -> Original:
     return split
 
 
-class _ChosenFirst(TorchFunctionMode):
-    """Rows that are picked by a mask come first.
+class _RowsKept(TorchFunctionMode):
+    """Rows that are picked by a mask come first; an axis that varies is not squeezed away.
 
     A mode, for what has once been assigned to Tensor.__getitem__ is never quite undone: Python
     takes every tensor for a sequence from then on.
@@ -136,6 +131,11 @@ class _ChosenFirst(TorchFunctionMode):
             if isinstance(index, Tensor) and index.dtype == torch.bool and index.ndim:
                 flat = rows.flatten(0, index.ndim - 1) if index.ndim > 1 else rows
                 return func(flat, chosen_first(index.flatten()))
+        if func is torch.Tensor.squeeze and len(args) == 2 and isinstance(args[1], int):
+            rows, axis = args
+            # torch takes its size for more than one, and ONNX would not.
+            if isinstance(rows.shape[axis], torch.SymInt):
+                return rows
         return func(*args, **(kwargs or {}))
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from mmedge_export.huggingface.inputs import modality_of
+from mmedge_export.huggingface.inputs import modality_of, named_shape
 from mmedge_export.huggingface.multimodal_decoder import ENCODERS, recipe
 from torch import Tensor
 
 from mmedge.data.processed import samples_of_processor
 from mmedge.errors import ProjectError
 from mmedge.graph.stages import traceable
-from mmedge.project import Project
+from mmedge.project import Project, project_from_mapping
 from mmedge.proposing import propose
 from mmedge.recipes import Proposal
 from mmedge.runtime.execute import execute
@@ -42,7 +42,7 @@ NAMES = (
 EXPORTED = ("gemma3", "llava_next", "paligemma", "qwen2_vl")
 
 # Whose tensors transformers makes.
-UNPROCESSED = ("audio_flamingo3", "aya_vision", "instructblip")
+UNPROCESSED = ("audio_flamingo3", "aya_vision", "instructblip", "mistral3", "pixtral")
 
 each = pytest.mark.parametrize("name", NAMES)
 
@@ -58,23 +58,42 @@ def taken_apart(directory: Path, apart_type: Any, where: Path) -> Any:
     return apart_type(model, example, project, split, where)
 
 
-def by_upstream(name: str, directory: Path, take_apart: Any) -> Any:
+@pytest.fixture
+def by_upstream(checkpoint: Callable[[str], Path], tmp_path: Path, apart_type: Any) -> Any:
     """By the tensors of the upstream processor, with a batch axis of their own."""
-    example = zoo.batch(name, directory)
-    flat = [key for key, tensor in example.items() if len(tensor) != len(example["input_ids"])]
-    for key in flat:
-        example[key] = example[key].unflatten(0, (len(example["input_ids"]), -1))
-    model = zoo.load(directory)
-    encoders = {
+
+    def take(name: str) -> Any:
+        directory = checkpoint(name)
+        example = zoo.batch(name, directory)
+        texts = len(example["input_ids"])
+        flat = [key for key, tensor in example.items() if len(tensor) != texts]
+        for key, tensor in example.items():
+            whole = tensor.long() if tensor.dtype == torch.int32 else tensor
+            example[key] = whole.unflatten(0, (texts, -1)) if key in flat else whole.contiguous()
+        model = zoo.load(directory)
+        project = project_of(example, tmp_path)
+        options = {"encoders": encoders_of(model, example), "flat": flat}
+        split = recipe.split(model, project, options, example)
+        return apart_type(model, example, project, split, tmp_path)
+
+    return take
+
+
+def encoders_of(model: Any, example: dict[str, Tensor]) -> dict[str, str]:
+    return {
         component: method
         for component, (method, modality) in ENCODERS.items()
         if hasattr(model, method) and any(modality_of(key) == modality for key in example)
     }
-    wide = {torch.int32: torch.int64}
-    whole = {
-        key: tensor.to(wide.get(tensor.dtype, tensor.dtype)) for key, tensor in example.items()
+
+
+def project_of(example: dict[str, Tensor], directory: Path) -> Project:
+    inputs = {
+        name: {"shape": list(named_shape(name, t.numpy())), "dtype": str(t.dtype)[6:]}
+        for name, t in example.items()
     }
-    return take_apart(RECIPE, model, whole, encoders=encoders, flat=flat)
+    axes = {"length": {"min": 2, "opt": 16, "max": 256}}
+    return project_from_mapping(directory, {"name": "tiny", "inputs": inputs, "axes": axes})
 
 
 def examples_of(project: Project) -> dict[str, Tensor]:
@@ -97,21 +116,17 @@ def test_the_parts_write_what_generate_writes(name: str, take: Any, check: Any) 
 
 
 @pytest.mark.parametrize("name", UNPROCESSED)
-def test_tensors_may_come_from_upstreams_processor(
-    name: str, checkpoint: Callable[[str], Path], take_apart: Any, check: Any
-) -> None:
-    apart = by_upstream(name, checkpoint(name), take_apart)
+def test_tensors_may_come_from_upstreams_processor(name: str, by_upstream: Any, check: Any) -> None:
+    apart = by_upstream(name)
     for rows in ((0,), (1,), (1, 0, 1)):
         check(apart).generates_as_upstream(apart.wiring, apart.eager, *rows)
 
 
 @pytest.mark.parametrize("name", ["chameleon", "kosmos2", "mllama"])
-def test_an_image_is_never_left_out(
-    name: str, checkpoint: Callable[[str], Path], take_apart: Any
-) -> None:
+def test_an_image_is_never_left_out(name: str, by_upstream: Any) -> None:
     """Of architectures that do something else with it than put it among the embeddings."""
     with pytest.raises(ProjectError, match="does not put images or sounds among the prompt"):
-        by_upstream(name, checkpoint(name), take_apart)
+        by_upstream(name)
 
 
 @pytest.mark.slow

@@ -12,12 +12,13 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
-from mmedge_export.huggingface.substitutes import llava_next, moonshine, rope_index, vilt
+from mmedge_export.huggingface.substitutes import llava_next, moonshine, pixtral, rope_index, vilt
 from mmedge_export.huggingface.substitutes.substitute import Substitute
 
 ALL: tuple[Substitute, ...] = (
     *llava_next.SUBSTITUTES,
     *moonshine.SUBSTITUTES,
+    *pixtral.SUBSTITUTES,
     *rope_index.SUBSTITUTES,
     *vilt.SUBSTITUTES,
 )
