@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from mmedge.config import CompileConfig, merge
 from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError, ProjectError
 from mmedge.graph.stages import Export, Rewrite, make_split
+from mmedge.kept_proposals import proposed_project
 from mmedge.mapped_files import release_clean_pages
 from mmedge.optional import require
 from mmedge.profiling.memory import peak_rss_bytes
@@ -90,15 +92,16 @@ def compile_project(
     settings: fields of `CompileConfig`; they win over the project's [compile] table.
     Raises MmedgeError (see `mmedge.errors`); then nothing is left at `output`.
     """
+    store = StageCache(cache or default_cache_directory())
     trusted = bool(settings.get("trust_remote_code"))
-    project = _project_at(Path(path), samples, trust_remote_code=trusted)
+    keep = partial(proposed_project, cache=store.directory, use_cache=use_cache)
+    project = _project_at(Path(path), samples, partial(keep, trust_remote_code=trusted))
     config = merge(project.file.compile, settings, where=project.directory)
     device = load_target(target)
     destination = Path(output).resolve()
     check_replaceable(destination, ours=is_bundle)
     check_shipped(project)
     check_metric(project)
-    store = StageCache(cache or default_cache_directory())
     with exclusive(destination), store.in_use():
         room = Room.of(demand(checkpoint_path(project)), cache=store.directory, output=destination)
         progress(room.sentence())
@@ -168,7 +171,7 @@ def live_model(
 ) -> Workspace:
     """The model at `path` that `bundle` was compiled from; CheckpointError if it is another."""
     manifest = read_manifest(Path(bundle))
-    project = _project_at(Path(path), ())
+    project = _project_at(Path(path), (), lambda directory, **_: propose(directory).project)
     found = checkpoint_hash(project)
     if found != manifest.checkpoint_sha256:
         raise CheckpointError(
@@ -185,12 +188,10 @@ def live_model(
     return _workspace(project, config, device, progress, scratch=default_cache_directory())
 
 
-def _project_at(
-    path: Path, samples: tuple[str, ...], *, trust_remote_code: bool = False
-) -> Project:
-    """The project at `path`, or the one that a recipe proposes for the checkpoint there."""
+def _project_at(path: Path, samples: tuple[str, ...], proposed: Callable[..., Project]) -> Project:
+    """The project at `path`, or the one that is proposed for the checkpoint there."""
     if is_bare_checkpoint(path):
-        return propose(path, samples=samples, trust_remote_code=trust_remote_code).project
+        return proposed(path, samples=samples)
     project = load_project(path)
     if samples:
         raise ProjectError(

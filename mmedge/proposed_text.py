@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from mmedge.errors import OutputError
+from mmedge.errors import OutputError, ProjectError
 from mmedge.project import PROJECT_FILE, InputTable
 from mmedge.proposing import Proposed, propose
 from mmedge.storage import atomic_file
@@ -26,7 +26,14 @@ def write_proposed(directory: Path, *, force: bool = False) -> tuple[Path, str]:
     target = directory.resolve() / PROJECT_FILE
     if target.exists() and not force:
         raise OutputError(f"{target} exists", hint="--force replaces it")
-    text = proposed_text(propose(directory))
+    proposed = propose(directory)
+    if proposed.project.directory != target.parent:
+        raise ProjectError(
+            "the project of an adapter needs the processor files of its base model",
+            expected="to be compiled without a project file",
+            where=target.parent,
+        )
+    text = proposed_text(proposed)
     with atomic_file(target) as stream:
         stream.write(text.encode("utf-8"))
     return target, text
