@@ -172,6 +172,7 @@ def component(name: str, bindings: dict[str, str], output: str) -> dict[str, Any
         "rewrite": {
             "nodes": 2,
             "weight_bytes": 440,
+            "attention": [],
             "passes": [
                 {
                     "name": done,
