@@ -41,11 +41,19 @@ def upstream_tensors(directory: Path) -> Tensors:
 
 def _loaded(name: str, directory: Path) -> Any:
     try:
-        return getattr(require("transformers"), name).from_pretrained(
+        found = getattr(require("transformers"), name).from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )
     except Exception:  # whatever it lacks: a library, a file, a class
         return None
+    return found if _has_its_words(found, directory) else None
+
+
+def _has_its_words(processor: Any, directory: Path) -> bool:
+    """Without any of its files, transformers 5 makes up a tokenizer with next to no words."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    files = dict(getattr(tokenizer, "vocab_files_names", {})).values()
+    return not files or any((directory / file).is_file() for file in files)
 
 
 def _asked(processor: Any) -> Tensors:
@@ -103,6 +111,22 @@ def _images_alone(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
     return dict(processor(images=_images(samples), return_tensors="np"))
 
 
+def _sounds_and_texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    turns = [
+        [{"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": question}]}]
+        for question in samples.questions
+    ]
+    texts = [processor.apply_chat_template(turn, add_generation_prompt=True) for turn in turns]
+    rate = int(processor.feature_extractor.sampling_rate)
+    whole = samples.speech_at(rate)
+    processor.tokenizer.padding_side = "left"
+    sounds = [whole, whole[len(whole) // 2 :]]
+    # Not every processor of sounds makes numpy arrays.
+    return dict(
+        processor(text=texts, audio=sounds, sampling_rate=rate, padding=True, return_tensors="pt")
+    )
+
+
 def _sounds(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
     extractor = getattr(processor, "feature_extractor", processor)
     rate = int(extractor.sampling_rate)
@@ -121,6 +145,7 @@ WAYS: tuple[Ask, ...] = (
     _placeholders,
     _images_and_texts,
     _images_alone,
+    _sounds_and_texts,
     _sounds,
     _texts,
 )

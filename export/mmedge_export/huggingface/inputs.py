@@ -49,6 +49,14 @@ _MODALITIES = (
     ("audio", ("input_features", "input_values", "audio", "is_longer")),
     ("text", ("input_ids", "mask", "token_type", "bbox", "decoder")),
 )
+# What a config has for a modality that the model takes.
+_CONFIGS = {"vision_config": "image", "audio_config": "audio"}
+# Of each modality, the tensor without which there is nothing of it.
+_TENSORS = {
+    "image": {"pixel_values", "flattened_patches"},
+    "audio": {"input_features", "input_values"},
+    "text": {"input_ids"},
+}
 # What an attention mask is about where there is no text.
 MASKED = ("input_values", "input_features", "flattened_patches")
 # Made outside of the model and its processor: the axis that varies, and what the config calls
@@ -137,6 +145,16 @@ def modality_of(name: str) -> str:
     return "tensor"
 
 
+def unseen_modalities(view: CheckpointView, inputs: Iterable[str]) -> list[str]:
+    """What the config says the model takes, besides text, and none of the inputs carries."""
+    seen = {modality_of(name) for name in inputs}
+    return [
+        modality
+        for field, modality in _CONFIGS.items()
+        if getattr(view.config, field, None) and modality not in seen
+    ]
+
+
 def axes_of(view: CheckpointView, inputs: dict[str, InputTable]) -> dict[str, Axis]:
     """The range of every named axis; `opt` is what the sample has."""
     found: dict[str, Axis] = {}
@@ -180,6 +198,18 @@ def longest_text(view: CheckpointView) -> int:
     limits.append(dict(view.processor.get("text") or {}).get("max_length"))
     known = [int(limit) for limit in limits if limit]
     return min(known) if known else DEFAULT_LENGTH
+
+
+def missing_modalities(model_class: type[Any], inputs: Iterable[str]) -> list[str]:
+    """What the class says that it takes, and forward has an argument for, and nobody makes."""
+    names, given = forward_names(model_class), set(inputs)
+    said = getattr(model_class, "input_modalities", ())
+    said = (said,) if isinstance(said, str) else said
+    return [
+        modality
+        for modality, tensors in _TENSORS.items()
+        if modality in said and names & tensors and not given & tensors
+    ]
 
 
 def output_fields(model_class: type[Any]) -> set[str]:

@@ -30,7 +30,12 @@ from mmedge_export.huggingface.decoder_example import decoder_example, recorded_
 from mmedge_export.huggingface.decoder_part import DECODER, causal_step, generation_of
 from mmedge_export.huggingface.feature_encoder import GRIDS, flattened
 from mmedge_export.huggingface.fixed_cache import with_capacity
-from mmedge_export.huggingface.inputs import forward_names, modality_of, tables_of
+from mmedge_export.huggingface.inputs import (
+    forward_names,
+    modality_of,
+    tables_of,
+    unseen_modalities,
+)
 from mmedge_export.huggingface.prompt_embedder import decoder_call
 from mmedge_export.huggingface.prompt_parts import (
     PROMPT,
@@ -88,6 +93,9 @@ class MultimodalDecoder:
         inputs, axes = tables_of(view, names)
         if PROMPT not in inputs:
             return "no sample of its text is known"
+        unseen = unseen_modalities(view, inputs)
+        if unseen:
+            return f"no sample of its {' and '.join(unseen)} is known"
         encoders = {
             component: method
             for component, (method, modality) in ENCODERS.items()

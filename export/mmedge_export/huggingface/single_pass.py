@@ -18,7 +18,12 @@ from mmedge.project import Project
 from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
 from mmedge_export.huggingface.feature_encoder import flattened
-from mmedge_export.huggingface.inputs import forward_names, tables_of
+from mmedge_export.huggingface.inputs import (
+    forward_names,
+    missing_modalities,
+    tables_of,
+    unseen_modalities,
+)
 from mmedge_export.huggingface.one_canvas import one_canvas
 from mmedge_export.huggingface.transformers_aid import transformers_aid
 
@@ -90,7 +95,13 @@ class SinglePass:
         view = view if canvas is None else canvas
         inputs, axes = tables_of(view, names)
         if not inputs:
-            return "no sample of its inputs is known: without processor files, pass --sample"
+            return "no sample of its inputs is known: nothing in the directory makes them"
+        missing = missing_modalities(view.model_class, inputs)
+        if missing:
+            return f"no sample of its {' and '.join(missing)} input is known"
+        unseen = unseen_modalities(view, inputs)
+        if unseen:
+            return f"no sample of its {' and '.join(unseen)} is known"
         left = [name for name in view.sample if name not in names]
         reasons = [f"forward takes {', '.join(inputs)} and is exported whole"]
         reasons += [f"{name} is made by the processor and not taken by forward" for name in left]
