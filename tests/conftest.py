@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -237,6 +238,23 @@ def tiny_system(
 def tiny_bundle(tiny_system: TinySystem, tmp_path: Path) -> Path:
     """A copy of the tiny bundle, to be damaged."""
     return Path(shutil.copytree(tiny_system.bundle, tmp_path / "tiny.mmedge"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`checkpoint("clip")`: the zoo's directory, written once. Not to be changed."""
+    import torch
+    import zoo
+
+    torch.set_num_threads(1)
+
+    @cache
+    def written(name: str) -> Path:
+        directory = tmp_path_factory.mktemp("zoo") / name
+        zoo.build(name, directory)
+        return directory
+
+    return written
 
 
 @pytest.fixture(scope="session")

@@ -128,9 +128,7 @@ def test_a_directory_of_gguf_files(tmp_path: Path) -> None:
 def test_index_that_names_absent_tensors(folder: Path) -> None:
     edit_shard(folder, lambda tensors: tensors.pop("classifier.bias"))  # type: ignore[arg-type, return-value]
     for use in (load_model, checkpoint_hash):
-        with pytest.raises(
-            CheckpointError, match=r"1 tensors(.|\n)*no classifier\.bias in"
-        ):
+        with pytest.raises(CheckpointError, match=r"1 tensors(.|\n)*no classifier\.bias in"):
             use(project(folder))
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-import zoo
 from mmedge_export.huggingface.inputs import named_shape
 from torch import Tensor, nn
 
@@ -167,21 +166,6 @@ class Checks:
             want = expected[source].numpy()
             scale = max(1.0, float(np.abs(want).max()))
             np.testing.assert_allclose(found[source], want, rtol=1e-4, atol=1e-4 * scale)
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """`checkpoint("whisper")`: the zoo's directory, written once. Not to be changed."""
-    torch.set_num_threads(1)
-    written: dict[str, Path] = {}
-
-    def build(name: str) -> Path:
-        if name not in written:
-            written[name] = tmp_path_factory.mktemp("zoo") / name
-            zoo.build(name, written[name])
-        return written[name]
-
-    return build
 
 
 @pytest.fixture
