@@ -74,14 +74,13 @@ def propose(
         directory = base_directory(checkpoint)
     found = processor_options(directory)
     config, model_class = config_and_class(directory, trusted=trust_remote_code)
-    converted, found = _sample(directory, found, samples)
-    view = CheckpointView(
-        directory=directory,
-        config=config,
-        model_class=model_class,
-        processor=(found.options or {}) if converted else {},
-        sample=converted or {name: a[:1] for name, a in upstream_tensors(directory).items()},
-    )
+    sample, found = _sample(directory, found, samples)
+    options = (found.options or {}) if sample else {}
+    if not sample or (found.reasons and not samples):
+        made = {name: array[:1] for name, array in upstream_tensors(directory).items()}
+        if made.keys() > sample.keys():  # all of them, rather than a modality alone
+            sample, options = made, {}
+    view = CheckpointView(directory, config, model_class, options, sample)
     refused: dict[str, str] = {}
     for name in _recognising():
         answer = load_recipe(name).propose(view)  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ def model_class(config: dict[str, Any], directory: Path, *, trusted: bool) -> tu
     transformers = require("transformers")
     name = _architecture(config, directory)
     own = getattr(transformers, name, None)
+    own = own if hasattr(own, "forward") else None
     known = config.get("model_type") in transformers.CONFIG_MAPPING
     code = config.get("auto_map")
     if code and (own is None or not known):

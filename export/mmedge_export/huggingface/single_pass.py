@@ -96,12 +96,9 @@ class SinglePass:
         inputs, axes = tables_of(view, names)
         if not inputs:
             return "no sample of its inputs is known: nothing in the directory makes them"
-        missing = missing_modalities(view.model_class, inputs)
+        missing = missing_modalities(view.model_class, inputs) + unseen_modalities(view, inputs)
         if missing:
-            return f"no sample of its {' and '.join(missing)} input is known"
-        unseen = unseen_modalities(view, inputs)
-        if unseen:
-            return f"no sample of its {' and '.join(unseen)} is known"
+            return f"no sample of its {' and '.join(dict.fromkeys(missing))} input is known"
         left = [name for name in view.sample if name not in names]
         reasons = [f"forward takes {', '.join(inputs)} and is exported whole"]
         reasons += [f"{name} is made by the processor and not taken by forward" for name in left]

@@ -1,0 +1,88 @@
+"""`inspect`, `init` and `compile --sample` of Hugging Face directories."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Checkpoint = Callable[[str], Path]
+
+
+@pytest.fixture
+def changed(checkpoint: Checkpoint, tmp_path: Path) -> Callable[[str], Path]:
+    return lambda name: Path(shutil.copytree(checkpoint(name), tmp_path / name))
+
+
+def test_inspect_tells_what_compile_would_do(run: Any, checkpoint: Checkpoint) -> None:
+    done = run("inspect", checkpoint("clip"), "--json")
+    assert done.code == 0, done.err
+    facts = done.json["compile"]
+    assert (facts["architecture"], facts["recipe"]) == ("CLIPModel", "hf_dual_encoder")
+    assert facts["raw_inputs"] == ["image", "text"]
+    assert {item["spec"]["name"] for item in facts["inputs"]} == {
+        "pixel_values", "input_ids", "attention_mask",
+    }  # fmt: skip
+    shown = " ".join(run("inspect", checkpoint("clip")).out.split())
+    for part in ("CLIPModel is a dual encoder", "through CLIPProcessor", *facts["reasons"]):
+        assert part in shown
+
+
+def test_inspect_tells_why_tensors_are_taken(run: Any, checkpoint: Checkpoint) -> None:
+    shown = " ".join(run("inspect", checkpoint("owlv2")).out.split())
+    assert "raw inputs: none" in shown
+    assert "the processor Owlv2Processor is not known to mmedge" in shown
+    assert "not hf_dual_encoder: " in shown
+
+
+def test_inspect_of_what_no_recipe_takes(run: Any, changed: Callable[[str], Path]) -> None:
+    directory = changed("clip")
+    (directory / "tokenizer.json").write_text("{}")
+    done = run("inspect", directory, "--json")
+    assert done.code == 0
+    assert "no recipe takes CLIPModel" in done.json["compile"]["error"]
+    assert "mmedge compile would refuse it" in " ".join(run("inspect", directory).out.split())
+
+
+def test_a_broken_config_is_one_error(run: Any, changed: Callable[[str], Path]) -> None:
+    directory = changed("clip")
+    (directory / "config.json").write_text("{")
+    done = run("inspect", directory, "--json")
+    assert (done.code, done.json["error"]) == (3, "CheckpointError")
+
+
+def test_init_writes_what_is_proposed(run: Any, changed: Callable[[str], Path]) -> None:
+    directory = changed("wav2vec2_ctc")
+    done = run("init", directory, "--json")
+    assert done.code == 0, done.err
+    assert done.json["text"] == (directory / "mmedge.toml").read_text()
+    facts = run("inspect", directory, "--json").json
+    assert (facts["kind"], facts["recipe"]) == ("project", "hf_single_pass")
+    assert run("init", directory).code == 10
+    assert run("init", directory, "--force").code == 0
+
+
+def test_init_where_nothing_is_proposed(run: Any, changed: Callable[[str], Path]) -> None:
+    """What the files tell, to be filled in by hand."""
+    directory = changed("clip")
+    (directory / "tokenizer.json").write_text("{}")
+    done = run("init", directory, "--json")
+    assert done.code == 0, done.err
+    assert "Every guess is marked" in done.json["text"]
+
+
+@pytest.mark.parametrize("name", ["missing.png", "notes.md", "empty.txt", "broken.json"])
+def test_compile_refuses_a_bad_sample_at_once(
+    run: Any, checkpoint: Checkpoint, tmp_path: Path, name: str
+) -> None:
+    if name != "missing.png":
+        (tmp_path / name).write_text("[{" if name == "broken.json" else "")
+    output = tmp_path / "out.mmedge"
+    words = ["compile", checkpoint("clip"), "-o", output, "--sample", tmp_path / name]
+    done = run(*words, "--json")
+    assert (done.code, done.json["error"]) == (3, "DataError")
+    assert name in done.json["message"]
+    assert not output.exists()
