@@ -237,8 +237,9 @@ def _itself(embedding: Tensor) -> Any:
 
 
 def _pooled(embedding: Tensor) -> Any:
+    """As the pooled output: by its name, or as the second of two (ALIGN)."""
     outputs = require("transformers.modeling_outputs")
-    return outputs.BaseModelOutputWithPooling(pooler_output=embedding)
+    return outputs.BaseModelOutputWithPooling(last_hidden_state=embedding, pooler_output=embedding)
 
 
 def _at_module(path: str, make: Callable[[Tensor], Any]) -> Answer:
