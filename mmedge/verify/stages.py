@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmedge.artifact import Artifact, replace
+from mmedge.config import CompileConfig
 from mmedge.engines import OpenArtifact, open_artifact
 from mmedge.errors import DataError, VerificationError
 from mmedge.stage import Samples, Workspace
@@ -58,7 +59,7 @@ class Verify:
             record["components"] = self._check_components(artifact, workspace, opened, own)
             workspace.progress(f"verifying end to end on {samples.count} samples")
             record |= self._check_end_to_end(artifact, workspace, opened, own)
-            record["own_rounding"] = own.used
+            record["own_rounding"] = {} if own is None else own.used
             record["absent"] = self._check_absent(artifact, workspace, opened, samples)
         golden = directory / "golden.npz"
         _write_golden(golden, workspace, samples, artifact)
@@ -91,7 +92,11 @@ class Verify:
         return found
 
     def _check_components(
-        self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, own: OwnRounding
+        self,
+        artifact: Artifact,
+        workspace: Workspace,
+        opened: OpenArtifact,
+        own: OwnRounding | None,
     ) -> dict[str, dict[str, Difference]]:
         samples = workspace.evaluation
         found = compare_components(workspace.split, opened, samples)
@@ -107,7 +112,7 @@ class Verify:
         self,
         artifact: Artifact,
         workspace: Workspace,
-        own: OwnRounding,
+        own: OwnRounding | None,
         component: str,
         outputs: dict[str, Difference],
     ) -> None:
@@ -117,7 +122,7 @@ class Verify:
         for output, difference in outputs.items():
             exact = np.dtype(specs[output].dtype).kind != "f"
             reason = problem(difference, tolerance, exact=exact)
-            if reason and not exact:
+            if reason and not exact and own is not None:
                 room = max(tolerance, own.allowed(component, output))
                 reason = problem(difference, room, exact=False)
             if reason:
@@ -125,7 +130,11 @@ class Verify:
                 raise _failure(f"output {output!r} of {component!r}", reason, tolerance, culprit)
 
     def _check_end_to_end(
-        self, artifact: Artifact, workspace: Workspace, opened: OpenArtifact, own: OwnRounding
+        self,
+        artifact: Artifact,
+        workspace: Workspace,
+        opened: OpenArtifact,
+        own: OwnRounding | None,
     ) -> dict[str, Any]:
         samples = workspace.evaluation
         compared = compare_end_to_end(workspace.split, opened, samples)
@@ -224,7 +233,10 @@ def _task(workspace: Workspace, samples: Samples, compared: EndToEnd) -> dict[st
     return {"metric": name, "before": before, "after": after, "samples": len(targets)}
 
 
-def _own_rounding(workspace: Workspace, wiring: Wiring) -> OwnRounding:
+def _own_rounding(workspace: Workspace, wiring: Wiring) -> OwnRounding | None:
+    """The model's own rounding; None where the user asks for less than the usual tolerance."""
+    if workspace.config.tolerance < CompileConfig().tolerance:
+        return None
     inputs = with_indicators(wiring, workspace.evaluation.first(2))
     return OwnRounding(workspace.model, workspace.split, to_torch(inputs))
 
