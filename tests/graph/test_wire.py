@@ -82,7 +82,7 @@ def test_what_generation_reads_is_kept_and_what_that_needs(project: Project) -> 
         ({"embed": None}, {"nobody", "embed"}),
         ({"encoder_ids": "nobody.unread"}, set()),
     ],
-    ids=str,
+    ids=["positions", "kinds", "embeddings", "embed", "unread"],
 )
 def test_each_source_keeps_its_component(
     project: Project, changes: dict[str, str | None], without: set[str]
