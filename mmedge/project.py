@@ -193,10 +193,13 @@ def load_project(path: Path) -> Project:
     """The project at `path`: a directory with mmedge.toml, or the file itself."""
     path = path.resolve()
     file = path if path.is_file() and path.suffix == ".toml" else path / PROJECT_FILE
+    if not path.exists():
+        raise ProjectError(f"{path} does not exist")
     if not file.is_file():
         raise ProjectError(
             f"{path} is not a model project",
-            expected=f"a directory with {PROJECT_FILE}",
+            expected=f"a directory with {PROJECT_FILE}, or with config.json and weights as "
+            "save_pretrained writes them",
             hint=f"mmedge init {path}  writes a first one by looking at the checkpoint",
         )
     return project_from_mapping(file.parent, read_toml(file), where=file)

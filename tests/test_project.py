@@ -116,7 +116,7 @@ def test_what_is_not_a_project(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="not a model project") as caught:
         load_project(tmp_path)
     assert "mmedge init" in str(caught.value.details["try"])
-    with pytest.raises(ProjectError, match="not a model project"):
+    with pytest.raises(ProjectError, match="does not exist"):
         load_project(tmp_path / "missing")
 
 

@@ -24,6 +24,7 @@ from mmedge.strict import nearest
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 GOLDEN = "golden.npz"
+TOKENIZER = "tokenizer.json"
 RESERVED = (MANIFEST, REPORT_JSON, REPORT_HTML, GOLDEN, "engines", "substitutes")
 Render = Callable[[dict[str, Any]], str]
 
@@ -91,7 +92,10 @@ def _shipped_files(project: Project) -> list[str]:
     names = [name for item in project.model_inputs() for name in preprocess_files(item)]
     if project.file.processor:
         names += load_processor(project.file.processor, where="[processor]").files()
-    return names + [table.labels for table in project.file.outputs.values() if table.labels]
+        # A model that takes no text may make one: what turns its tokens into text goes along.
+        names += [TOKENIZER] if (project.directory / TOKENIZER).is_file() else []
+    names += [table.labels for table in project.file.outputs.values() if table.labels]
+    return [*dict.fromkeys(names)]
 
 
 def _labels(project: Project, artifact: Artifact) -> dict[str, str]:

@@ -93,7 +93,7 @@ def _decisions(proposal: dict[str, Any] | None) -> list[str]:
         return [f"mmedge compile would refuse it: {proposal['error']}"]
     raw = ", ".join(proposal["raw_inputs"])
     lines = [
-        f"{proposal['architecture']} is a {proposal['family']} (recipe {proposal['recipe']})",
+        f"{proposal['architecture']}: {proposal['family']} (recipe {proposal['recipe']})",
         *(f"  {reason}" for reason in proposal["reasons"]),
         *(_input_line(item) for item in proposal["inputs"]),
         *(f"axis {n}: {a['min']} to {a['max']}" for n, a in proposal["axes"].items()),
