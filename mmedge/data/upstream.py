@@ -6,9 +6,7 @@ exported and verified on real inputs does not depend on it.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ import numpy as np
 
 from mmedge.data.real_samples import RealSamples, real_samples
 from mmedge.optional import require
+from mmedge.quiet_upstream import quiet_transformers
 from mmedge.tensors import Array
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def upstream_tensors(directory: Path) -> Tensors:
 
     Empty where it cannot be loaded or does not take images, texts or sounds in any usual way.
     """
-    with _quiet():
+    with quiet_transformers():
         for name in CLASSES:
             processor = _loaded(name, directory)
             tensors = _asked(processor) if processor is not None else {}
@@ -149,15 +148,3 @@ WAYS: tuple[Ask, ...] = (
     _sounds,
     _texts,
 )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without advice about libraries that are not installed."""
-    logger = logging.getLogger("transformers")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
+from mmedge.quiet_upstream import quiet_transformers
 
 
 class _Reached(Exception):  # noqa: N818  (it is no error)
@@ -39,7 +40,8 @@ def generator_arguments(
 
     generator.__dict__["generate"] = note
     try:
-        model.generate(**given)
+        with quiet_transformers():
+            model.generate(**given)
     except _Reached:
         pass
     finally:

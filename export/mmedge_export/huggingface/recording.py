@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
 from mmedge.optional import require
+from mmedge.quiet_upstream import quiet_transformers
 
 
 @dataclass
@@ -50,7 +51,7 @@ def record_generate(
     greedy = {"do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens}
     # Some models write into the ids they are given (BLIP replaces the first).
     given = {k: v.clone() if isinstance(v, Tensor) else v for k, v in inputs.items()}
-    with torch.no_grad(), _recorded(recordings):
+    with torch.no_grad(), quiet_transformers(), _recorded(recordings):
         model.generate(**given, **greedy, **settings)
     if not recordings:
         raise ProjectError(
