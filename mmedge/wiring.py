@@ -27,6 +27,7 @@ __all__ = [
     "axis_size",
     "other_sizes",
     "resize_axis",
+    "with_indicators",
 ]
 
 
@@ -78,6 +79,17 @@ class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     optional: bool = False
     indicates: str | None = None
     preprocess: dict[str, object] = {}
+
+
+def with_indicators(items: Iterable[ModelInput], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs, with every indicator that is not among them saying present for every example."""
+    filled = dict(inputs)
+    count = len(next(iter(inputs.values())))
+    for item in items:
+        if item.indicates is not None and item.spec.name not in filled:
+            dims = [dim if isinstance(dim, int) else count for dim in item.spec.shape]
+            filled[item.spec.name] = np.ones(dims, dtype=item.spec.dtype)
+    return filled
 
 
 class ComponentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

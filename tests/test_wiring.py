@@ -17,6 +17,7 @@ from mmedge.wiring import (
     axis_size,
     other_sizes,
     resize_axis,
+    with_indicators,
 )
 
 X = TensorSpec("x", "float32", ("batch", 4))
@@ -150,3 +151,16 @@ def test_axes_of_inputs_can_be_resized() -> None:
     assert other_sizes(4, Axis(4, 4, 4)) == ()
     assert other_sizes(8, Axis(4, 4, 64, step=4)) == (12, 16)
     assert other_sizes(12, Axis(4, 4, 12, step=4)) == (8,)
+
+
+def test_indicators_say_present_unless_they_are_given() -> None:
+    heard = ModelInput(TensorSpec("heard", "bool", ("batch",)), "indicator", indicates="sound")
+    seen = ModelInput(TensorSpec("seen", "float32", ("batch", 1)), "indicator", indicates="x")
+    sound = ModelInput(TensorSpec("sound", "float32", ("batch", 2)), optional=True)
+    given = {"x": np.zeros((3, 4), np.float32), "seen": np.zeros((3, 1), np.float32)}
+    filled = with_indicators((ModelInput(X), sound, heard, seen), given)
+    assert list(filled) == ["x", "seen", "heard"], "an input that is not there stays away"
+    assert filled["seen"] is given["seen"]
+    assert filled["heard"].dtype == bool
+    assert filled["heard"].tolist() == [True] * 3
+    assert "heard" not in given

@@ -21,7 +21,7 @@ from mmedge.project import Project
 from mmedge.recipes import ComponentModule, Split, Tensors, load_recipe
 from mmedge.stage import Workspace
 from mmedge.tensors import Array, TensorSpec
-from mmedge.wiring import Wiring, axis_size
+from mmedge.wiring import Wiring, axis_size, with_indicators
 
 if TYPE_CHECKING:
     import torch
@@ -142,12 +142,8 @@ def example_tensors(workspace: Workspace) -> dict[str, torch.Tensor]:
     """A small batch of real samples as torch tensors, indicators set to present."""
     import torch
 
-    size = _example_size(workspace)
-    arrays = workspace.calibration.first(size)
-    for item in workspace.project.model_inputs():
-        if item.spec.name not in arrays:
-            dims = [d if isinstance(d, int) else size for d in item.spec.shape]
-            arrays[item.spec.name] = np.ones(dims, dtype=item.spec.dtype)
+    items = workspace.project.model_inputs()
+    arrays = with_indicators(items, workspace.calibration.first(_example_size(workspace)))
     return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
 
 

@@ -17,7 +17,7 @@ from mmedge.profiling.record import as_record
 from mmedge.recipes import Split
 from mmedge.stage import Workspace
 from mmedge.tensors import Array
-from mmedge.wiring import resize_axis
+from mmedge.wiring import resize_axis, with_indicators
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ def eager(workspace: Workspace, inputs: Mapping[str, Array]) -> Callable[[], obj
     """The user's model on `inputs`, as PyTorch runs it best without compiling."""
     import torch
 
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
+    tensors = _tensors(inputs)
     reference = workspace.split.reference
 
     def call() -> object:
@@ -96,6 +96,13 @@ def eager(workspace: Workspace, inputs: Mapping[str, Array]) -> Callable[[], obj
             return reference(tensors)
 
     return call
+
+
+def _tensors(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    """The arrays as tensors, none of which shares memory with an array."""
+    import torch
+
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def component_calls(
@@ -108,7 +115,7 @@ def component_calls(
     import torch
 
     split = workspace.split
-    values = split.run(_with_indicators(workspace, inputs))
+    values = split.run(_tensors(with_indicators(artifact.wired.inputs, inputs)))
     calls: dict[str, dict[str, Callable[[], object]]] = {}
     for component in split.components:
         if component.name not in artifact.engines:
@@ -135,19 +142,6 @@ def _decoder_example(split: Split, batch: int) -> dict[str, torch.Tensor]:
     if isinstance(axis, str):
         arrays = resize_axis(arrays, split.decoder_inputs, axis=axis, size=batch)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _with_indicators(workspace: Workspace, inputs: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-    """The inputs as tensors, every indicator saying present."""
-    import torch
-
-    tensors = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
-    size = len(next(iter(inputs.values())))
-    for item in workspace.project.model_inputs():
-        if item.spec.name not in tensors:
-            dims = [d if isinstance(d, int) else size for d in item.spec.shape]
-            tensors[item.spec.name] = torch.ones(dims, dtype=getattr(torch, item.spec.dtype))
-    return tensors
 
 
 def _refuse_slower(whole: dict[str, Any], disturbances: list[str]) -> None:
