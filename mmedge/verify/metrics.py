@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 
 import msgspec
 import numpy as np
@@ -76,3 +77,19 @@ class DifferenceAccumulator:
             mismatched=self._mismatched,
             not_finite=self._not_finite,
         )
+
+
+class DifferencesByOutput:
+    """An accumulator for each output, made when the output is first seen."""
+
+    def __init__(self) -> None:
+        self._accumulators: defaultdict[str, DifferenceAccumulator]
+        self._accumulators = defaultdict(DifferenceAccumulator)
+
+    def add(self, output: str, reference: Array, found: Array) -> None:
+        """One batch of one output."""
+        self._accumulators[output].add(reference, found)
+
+    def result(self) -> dict[str, Difference]:
+        """The difference of each output over everything added so far."""
+        return {name: accumulator.result() for name, accumulator in self._accumulators.items()}

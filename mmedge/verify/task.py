@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmedge.errors import DataError, MmedgeError, ProjectError
+from mmedge.errors import DataError, MmedgeError, ProjectError, VerificationError
 from mmedge.project import Project
 from mmedge.strict import nearest
 from mmedge.tensors import Array
+from mmedge.verify.outputs import joined
+
+if TYPE_CHECKING:
+    from mmedge.stage import Samples, Workspace
+    from mmedge.verify.end_to_end import EndToEnd
 
 # [examples, ...]; of examples whose outputs differ in shape, a list of each one's.
 Output = Array | list[Array]
@@ -70,6 +75,40 @@ def _shape(output: Output) -> str:
     if isinstance(output, np.ndarray):
         return str(list(output.shape))
     return f"{len(output)} arrays of unequal shape"
+
+
+def judge_task(workspace: Workspace, compared: EndToEnd) -> dict[str, Any] | None:
+    """The metric of the model and of the engine, for the report; None without one.
+
+    Raises DataError for samples without targets, VerificationError where the engine's fell by
+    more than `max_drop`.
+    """
+    loaded = load_metric(workspace.project)
+    if loaded is None:
+        return None
+    name, metric = loaded
+    targets = _targets(name, workspace.evaluation, compared.examples)
+    before = evaluate(metric, joined(compared.wanted), targets)
+    after = evaluate(metric, joined(compared.found), targets)
+    if before - after > workspace.config.max_drop:
+        raise VerificationError(
+            f"{name} fell from {before:.4f} to {after:.4f}",
+            found=f"a drop of {before - after:.4f}",
+            expected=f"at most {workspace.config.max_drop} (--max-drop)",
+        )
+    return {"metric": name, "before": before, "after": after, "samples": len(targets)}
+
+
+def _targets(metric: str, samples: Samples, examples: list[int]) -> list[Any]:
+    """The targets of the examples, in their order."""
+    if samples.targets is None:
+        raise DataError(
+            f"the metric {metric!r} cannot be computed: the samples have no targets",
+            found=samples.origin,
+            expected="[data] evaluation, whose samples are pairs (inputs, target)",
+            where="[data] metric",
+        )
+    return [samples.targets[number] for number in examples]
 
 
 def accuracy(scores: Output, targets: list[Any]) -> float:

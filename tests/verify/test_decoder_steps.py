@@ -13,8 +13,8 @@ import zoo
 from mmedge.data.processed import samples_of_processor
 from mmedge.proposing import propose
 from mmedge.recipes import Split, load_recipe
-from mmedge.verify.compare import to_torch
 from mmedge.verify.decoder_steps import decoder_steps
+from mmedge.verify.sides import to_torch
 
 Checkpoint = Callable[[str], Path]
 # Growing caches with and without masks, positions in three axes, token types; an encoder beside.

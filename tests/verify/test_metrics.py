@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from mmedge.tensors import Array
-from mmedge.verify.metrics import Difference, DifferenceAccumulator
+from mmedge.verify.metrics import Difference, DifferenceAccumulator, DifferencesByOutput
 
 SHAPES = array_shapes(min_dims=0, max_dims=3, max_side=5)
 ordinary = st.floats(-1e6, 1e6, width=32)
@@ -119,3 +119,15 @@ def test_booleans_and_unsigned_integers() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="shapes differ"):
         difference((np.zeros(2), np.zeros(shape)))
+
+
+def test_each_output_has_an_accumulator_of_its_own() -> None:
+    made = DifferencesByOutput()
+    for step in range(3):
+        made.add("near", np.ones(2), np.ones(2))
+        made.add("far", np.ones(4), np.ones(4) + step)
+    found = made.result()
+    assert {name: (d.count, d.max_abs) for name, d in found.items()} == {
+        "near": (6, 0.0),
+        "far": (12, 2.0),
+    }

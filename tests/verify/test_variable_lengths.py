@@ -4,10 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from mmedge.pipeline import compile_project
-from mmedge.verify.compare import joined
 
 TOML = """
 name = "steps"
@@ -84,12 +81,3 @@ def test_samples_of_unequal_length_are_verified_each_at_its_own(tmp_path: Path) 
     assert record["samples"] == 6
     assert record["end_to_end"]["steps"]["count"] == (3 * 5 + 2 * 50 + 120) * 3
     assert record["task"] == {"metric": "data:score", "before": 1, "after": 1, "samples": 6}
-
-
-def test_outputs_are_joined_where_they_have_one_shape() -> None:
-    first = {"last": np.zeros((2, 3)), "steps": np.zeros((2, 5, 3))}
-    second = {"last": np.ones((1, 3)), "steps": np.ones((1, 7, 3))}
-    both = joined([first, second])
-    assert isinstance(both["last"], np.ndarray)
-    assert both["last"].shape == (3, 3)
-    assert [array.shape for array in both["steps"]] == [(5, 3), (5, 3), (7, 3)]

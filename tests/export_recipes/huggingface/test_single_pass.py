@@ -18,7 +18,7 @@ from mmedge.errors import ProjectError
 from mmedge.project import Project, project_from_mapping
 from mmedge.proposing import propose
 from mmedge.recipes import Split
-from mmedge.verify.compare import to_torch
+from mmedge.verify.sides import to_torch
 
 Checkpoint = Callable[[str], Path]
 OUTPUTS = {

@@ -1,0 +1,68 @@
+"""Each component against its torch module, and the torch modules together against forward."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from mmedge.recipes import Split
+from mmedge.stage import Samples
+from mmedge.tensors import Array
+from mmedge.verify.batches import probes
+from mmedge.verify.decoder_steps import decoder_steps
+from mmedge.verify.metrics import Difference, DifferencesByOutput
+from mmedge.verify.outputs import check_shape, differences
+from mmedge.verify.sides import Opened, module_of, run_reference, to_torch
+
+
+def compare_components(
+    split: Split, opened: Opened, samples: Samples
+) -> dict[str, dict[str, Difference]]:
+    """Each engine against its torch module on the same inputs, at several sizes of every axis.
+
+    A generating decoder is not among them: see `compare_decoder`.
+    """
+    found: defaultdict[str, DifferencesByOutput] = defaultdict(DifferencesByOutput)
+    for inputs in probes(split, opened.wiring, samples):
+        values = split.run(to_torch(inputs))
+        for component in opened.wiring.components:
+            if split.generation is not None and component.name == split.generation.decoder:
+                continue
+            feeds = {name: values[source].numpy() for name, source in component.bindings.items()}
+            produced = opened.run_component(component.name, feeds)
+            for name, array in produced.items():
+                reference = values[f"{component.name}.{name}"].numpy()
+                check_shape(f"{component.name}.{name}", reference, array)
+                found[component.name].add(name, reference, array)
+    return {name: made.result() for name, made in found.items()}
+
+
+def compare_decoder(
+    split: Split, opened: Opened, inputs: Mapping[str, Array]
+) -> dict[str, Difference]:
+    """A generating decoder against its torch module: a prompt, one token, several after a past."""
+    import torch
+
+    assert split.generation is not None
+    module = module_of(split, split.generation.decoder)
+    values = split.run(to_torch(inputs))
+    bound = {name: values[source] for name, source in module.bindings.items()}
+    needed = {tensor.name for tensor in opened.wiring.component(module.name).inputs}
+    found = DifferencesByOutput()
+    for step in decoder_steps(split):
+        given = bound | step
+        with torch.no_grad():
+            wanted = module.module(*given.values())
+        feeds = {name: tensor.numpy() for name, tensor in given.items() if name in needed}
+        produced = opened.run_component(module.name, feeds)
+        for name, tensor in zip(module.outputs, wanted, strict=True):
+            check_shape(f"{module.name}.{name}", tensor.numpy(), produced[name])
+            found.add(name, tensor.numpy(), produced[name])
+    return found.result()
+
+
+def split_difference(split: Split, inputs: Mapping[str, Array]) -> dict[str, Difference]:
+    """The components run one after the other in torch, against the user's own forward."""
+    values = split.run(to_torch(inputs))
+    ours = {name: values[source].numpy() for name, source in split.outputs.items()}
+    return differences(run_reference(split, inputs), ours)

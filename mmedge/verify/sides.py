@@ -1,0 +1,56 @@
+"""The two sides of a comparison: opened engines, and the torch model they were made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from mmedge.recipes import ComponentModule, Split
+from mmedge.tensors import Array
+from mmedge.wiring import Wiring
+
+if TYPE_CHECKING:
+    import torch
+
+Outputs = dict[str, Array]
+
+
+class Opened(Protocol):
+    """Engines that can be run: an `OpenArtifact` or a `Bundle`."""
+
+    @property
+    def wiring(self) -> Wiring:
+        """How the engines are connected."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array], /) -> Outputs:
+        """The model's outputs."""
+        ...
+
+    def run_component(self, name: str, feeds: dict[str, Array], /) -> Outputs:
+        """One component's outputs."""
+        ...
+
+
+def to_torch(arrays: Mapping[str, Array]) -> dict[str, torch.Tensor]:
+    """The arrays as tensors that share no memory with read-only ones."""
+    import torch
+
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+
+
+def to_numpy(tensors: Mapping[str, torch.Tensor]) -> Outputs:
+    """The tensors as arrays."""
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+
+
+def run_reference(split: Split, inputs: Mapping[str, Array]) -> Outputs:
+    """The user's model on one batch."""
+    return to_numpy(split.reference(to_torch(inputs)))
+
+
+def module_of(split: Split, name: str) -> ComponentModule:
+    """The torch module of a component."""
+    return next(component for component in split.components if component.name == name)
