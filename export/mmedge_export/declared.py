@@ -30,7 +30,7 @@ from mmedge.errors import ProjectError
 from mmedge.project import ComponentTable, Project
 from mmedge.recipes import ComponentModule, Split, Tensors
 from mmedge.strict import decode, nearest
-from mmedge_export.reference import forward_arguments, named_outputs, whole_model
+from mmedge_export.reference import forward_arguments, named_outputs, public_names, whole_model
 from mmedge_export.submodules import free_name
 
 
@@ -74,7 +74,7 @@ class Declared:
         outputs = _outputs(project, list(values))
         with torch.no_grad():
             produced = named_outputs(model(**{name: example[name] for name in names}))
-        public = _public_names(list(produced), list(outputs))
+        public = public_names(produced, outputs, table="[wiring]")
         whole = whole_model(model, project, public)
         return Split(
             components=tuple(components),
@@ -133,19 +133,6 @@ def _outputs(project: Project, known: list[str]) -> dict[str, str]:
 
 def _only(produced: dict[str, torch.Tensor], outputs: dict[str, str]) -> dict[str, torch.Tensor]:
     return {name: produced[name] for name in outputs}
-
-
-def _public_names(produced: list[str], wired: list[str]) -> dict[str, str]:
-    """What forward returns -> its name in [wiring]; by name, or by order where it has none."""
-    if set(wired) <= set(produced):
-        return {name: name for name in produced}
-    if len(wired) != len(produced):
-        raise ProjectError(
-            "[wiring] does not match what forward returns",
-            found=f"forward returns {', '.join(produced)}",
-            expected=f"one for each of {', '.join(wired)}",
-        )
-    return dict(zip(produced, wired, strict=True))
 
 
 def _component(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -84,18 +84,26 @@ def _not_a_tensor(where: str, value: object) -> ProjectError:
     )
 
 
-def output_names(project: Project, produced: Mapping[str, torch.Tensor]) -> dict[str, str]:
+def output_names(project: Project, produced: Iterable[str]) -> dict[str, str]:
     """Produced name -> public name. [outputs.NAME] tables rename unnamed outputs, in order."""
-    declared = list(project.file.outputs)
-    if not declared or set(declared) <= set(produced):
-        return {name: name for name in produced}
-    if len(declared) != len(produced):
+    return public_names(produced, project.file.outputs, table="[outputs]")
+
+
+def public_names(produced: Iterable[str], declared: Iterable[str], *, table: str) -> dict[str, str]:
+    """What forward returns -> what the project calls it: by name, or all of them by order.
+
+    table: where the project declares the names, for the message of the ProjectError.
+    """
+    returned, wanted = list(produced), list(declared)
+    if set(wanted) <= set(returned):
+        return {name: name for name in returned}
+    if len(wanted) != len(returned):
         raise ProjectError(
-            "[outputs] does not match what forward returns",
-            found=f"forward returns {', '.join(produced)}",
-            expected=f"one for each of {', '.join(declared)}",
+            f"{table} does not match what forward returns",
+            found=f"forward returns {', '.join(returned)}",
+            expected=f"one for each of {', '.join(wanted)}",
         )
-    return dict(zip(produced, declared, strict=True))
+    return dict(zip(returned, wanted, strict=True))
 
 
 def whole_model(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from mmedge_export.reference import named_outputs
+from mmedge_export.reference import named_outputs, public_names
 
 from mmedge.errors import ProjectError
 
@@ -44,3 +44,26 @@ def test_what_is_no_tensor_is_named(result: Any, what: str) -> None:
     with pytest.raises(ProjectError, match=what) as caught:
         named_outputs(result)
     assert "return tensors only" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("produced", "declared", "expected"),
+    [
+        (["a", "b"], [], {"a": "a", "b": "b"}),
+        (["a", "b", "c"], ["b"], {"a": "a", "b": "b", "c": "c"}),
+        (["output_0", "output_1"], ["logits", "mask"], {"output_0": "logits", "output_1": "mask"}),
+    ],
+)
+def test_outputs_are_called_what_the_project_calls_them(
+    produced: list[str], declared: list[str], expected: dict[str, str]
+) -> None:
+    """By name where forward names them, else by order."""
+    assert public_names(produced, declared, table="[outputs]") == expected
+
+
+@pytest.mark.parametrize("table", ["[outputs]", "[wiring]"])
+def test_as_many_names_as_outputs(table: str) -> None:
+    with pytest.raises(ProjectError) as caught:
+        public_names(["output_0", "output_1"], ["logits"], table=table)
+    assert str(caught.value).startswith(f"{table} does not match what forward returns")
+    assert caught.value.details["found"] == "forward returns output_0, output_1"

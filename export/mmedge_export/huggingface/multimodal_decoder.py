@@ -17,14 +17,13 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 from torch import Tensor, nn
 
 from mmedge.project import Project
 from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
-from mmedge.tensors import Array, Axis
-from mmedge.wiring import Generation, axis_size, resize_axis
+from mmedge.tensors import Axis
+from mmedge.wiring import Generation
 from mmedge_export.huggingface.cache_tensors import cache_names
 from mmedge_export.huggingface.decoder_example import decoder_example, recorded_cache
 from mmedge_export.huggingface.decoder_part import DECODER, causal_step, generation_of
@@ -36,6 +35,7 @@ from mmedge_export.huggingface.inputs import (
     tables_of,
     unseen_modalities,
 )
+from mmedge_export.huggingface.longer_text import longer_text
 from mmedge_export.huggingface.prompt_embedder import decoder_call
 from mmedge_export.huggingface.prompt_parts import (
     PROMPT,
@@ -144,7 +144,7 @@ class MultimodalDecoder:
             generation=generation,
             decoder_inputs=specs,
             decoder_examples=examples,
-            resize=_resize(project, chosen),
+            resize=longer_text(project),
             aid=transformers_aid(model),
         )
         return split if chosen.capacity is None else with_capacity(split, chosen.capacity)
@@ -170,27 +170,6 @@ def _reference(
         return {"tokens": record_generate(model, upstream, max_new_tokens=limit).tokens}
 
     return run
-
-
-def _resize(
-    project: Project, chosen: Options
-) -> Callable[[Mapping[str, Array], str, int], dict[str, Array]]:
-    """More text is more of its last token: features and their placeholders stay as many."""
-    specs = [item.spec for item in project.model_inputs()]
-
-    def resize(inputs: Mapping[str, Array], axis: str, size: int) -> dict[str, Array]:
-        if axis != "length":
-            return resize_axis(inputs, specs, axis=axis, size=size)
-        before = axis_size(inputs, specs, axis)
-        resized = dict(inputs)
-        for spec in specs:
-            for position, name in spec.dynamic_axes.items():
-                if name == axis and spec.name in resized:
-                    entries = np.minimum(np.arange(size), before - 1)
-                    resized[spec.name] = resized[spec.name].take(entries, position)
-        return resized
-
-    return resize
 
 
 recipe = MultimodalDecoder()
