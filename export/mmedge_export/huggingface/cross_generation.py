@@ -17,7 +17,6 @@ from mmedge_export.huggingface.generation_settings import (
     generation_settings,
 )
 from mmedge_export.huggingface.recording import Recording
-from mmedge_export.huggingface.used_rules import used_rules
 
 TOKENS = "input_ids"
 
@@ -50,7 +49,6 @@ def cross_generation(
     layers = len(self_attention(recording)) // 2
     past, present = (cache_names(layers, side="decoder", stem=s) for s in _STEMS)
     mask, positions = places_of(step)
-    rules = used_rules(recording.processors, prompt_length=recording.prompt.shape[1])
     return Generation(
         decoder=decoder,
         token_input=TOKENS,
@@ -64,7 +62,7 @@ def cross_generation(
         prompt_mask=begin.mask,
         mask_input=mask,
         position_input=positions,
-        rules=rules,
+        rules=settings.rules,
     )
 
 

@@ -25,10 +25,10 @@ _READ: dict[str, Callable[[Any], Fields]] = {
     "MinLengthLogitsProcessor": lambda p: {"min_length": int(p.min_length)},
     "MinNewTokensLengthLogitsProcessor": lambda p: {"min_new_tokens": int(p.min_new_tokens)},
     "ForcedBOSTokenLogitsProcessor": lambda p: {"forced_bos_token_id": int(p.bos_token_id)},
-    "ForcedEOSTokenLogitsProcessor": lambda p: {"forced_eos_token_id": _ids(p.eos_token_id)},
-    "SuppressTokensLogitsProcessor": lambda p: {"suppress_tokens": _ids(p.suppress_tokens)},
+    "ForcedEOSTokenLogitsProcessor": lambda p: {"forced_eos_token_id": token_ids(p.eos_token_id)},
+    "SuppressTokensLogitsProcessor": lambda p: {"suppress_tokens": token_ids(p.suppress_tokens)},
     "SuppressTokensAtBeginLogitsProcessor": lambda p: {
-        "begin_suppress_tokens": _ids(p.begin_suppress_tokens)
+        "begin_suppress_tokens": token_ids(p.begin_suppress_tokens)
     },
     # It mends logits that are not finite; the runtime refuses those.
     "InfNanRemoveLogitsProcessor": lambda p: {},
@@ -71,7 +71,7 @@ def _check_begin(processor: Any, fields: Fields, prompt_length: int) -> None:
         )
 
 
-def _ids(value: Any) -> tuple[int, ...]:
+def token_ids(value: Any) -> tuple[int, ...]:
     """One id, several, or a tensor of them, as a tuple."""
     listed = value.tolist() if hasattr(value, "tolist") else value
     return tuple(int(v) for v in listed) if isinstance(listed, list | tuple) else (int(listed),)

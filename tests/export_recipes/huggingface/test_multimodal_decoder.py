@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from mmedge.project import Project, project_from_mapping
 from mmedge.proposing import propose
 from mmedge.recipes import Proposal
 from mmedge.runtime.execute import execute
+from mmedge.wiring import LogitsRules
 
 RECIPE = "hf_multimodal_decoder"
 # Whose processors mmedge has.
@@ -195,6 +198,46 @@ def test_a_prefix_without_its_types_is_causal(take: Any) -> None:
     split = recipe.split(apart.model, apart.project, options, example)
     assert split.generation is not None
     assert split.generation.token_types_input is None
+
+
+@pytest.fixture
+def take_with(checkpoint: Callable[[str], Path], tmp_path: Path, apart_type: Any) -> Any:
+    """LLaVA taken apart, its generation_config.json saying more."""
+
+    def take(**settings: Any) -> Any:
+        directory = tmp_path / "checkpoint"
+        shutil.copytree(checkpoint("llava"), directory)
+        path = directory / "generation_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+        return taken_apart(directory, apart_type, tmp_path)
+
+    return take
+
+
+def test_the_checkpoints_rules_for_tokens_hold(take_with: Any, check: Any) -> None:
+    """min_length as `generate` makes it, of the prompt it was recorded with, is not a rule."""
+    plain = {"repetition_penalty": 1.5, "encoder_repetition_penalty": 1.25, "min_new_tokens": 3}
+    apart = take_with(**plain, suppress_tokens=[4, 5])
+    assert apart.split.generation.rules == LogitsRules(**plain, suppress_tokens=(4, 5))
+    for rows in ((0,), (1, 0, 1)):
+        check(apart).generates_as_upstream(apart.wiring, apart.eager, *rows)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"sequence_bias": [[[5], 2.0]]}, "SequenceBiasLogitsProcessor"),
+        ({"encoder_no_repeat_ngram_size": 2}, "EncoderNoRepeatNGramLogitsProcessor"),
+        ({"guidance_scale": 2.0}, "UnbatchedClassifierFreeGuidanceLogitsProcessor"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_rule_that_mmedge_does_not_know_is_never_left_out(
+    take_with: Any, settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ProjectError, match=named) as caught:
+        take_with(**settings)
+    assert caught.value.details["where"] == "generation_config.json"
 
 
 def test_what_is_no_multimodal_decoder_says_why(checkpoint: Callable[[str], Path]) -> None:
