@@ -13,6 +13,7 @@ import numpy as np
 from mmedge.errors import InputError, ProjectError
 from mmedge.tensors import Array, TensorSpec
 
+EXPECTED = "a path to a .wav file, or a 1-D array of floats from -1 to 1"
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 
 
@@ -41,7 +42,7 @@ class WaveformOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ProjectError(
                 f"input {spec.name!r} takes sound and is not declared as floats", found=spec.dtype
             )
-        sounds = [self._fitted(self._samples(spec, one)) for one in _as_list(spec, value)]
+        sounds = [self._fitted(self._samples(spec, one)) for one in listed(value, name=spec.name)]
         lengths = sorted({len(sound) for sound in sounds})
         if len(lengths) > 1:
             raise InputError(
@@ -55,15 +56,9 @@ class WaveformOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _samples(self, spec: TensorSpec, value: object) -> Array:
         if isinstance(value, str | os.PathLike):
             samples, rate = read_wav(Path(value))
-            if rate != self.sample_rate:
-                raise InputError(
-                    f"{Path(value).name} has another sample rate than input {spec.name!r}",
-                    found=f"{rate} Hz",
-                    expected=f"{self.sample_rate} Hz",
-                    hint="resample the file first; mmedge does not",
-                )
+            check_rate(rate, name=spec.name, sample_rate=self.sample_rate)
         else:
-            samples = _float_samples(spec, value)
+            samples = waveform(value, name=spec.name)
         if not samples.size:
             raise InputError(f"the sound for input {spec.name!r} has no samples")
         return samples
@@ -114,16 +109,20 @@ def _pcm(data: bytes, width: int) -> Array:
     return samples / float(2 ** (8 * width - 1))
 
 
-def _as_list(spec: TensorSpec, value: object) -> list[object]:
+def listed(value: object, *, name: str, expected: str = EXPECTED) -> list[object]:
+    """One sound, or a list of them, as a list; a list of numbers is one sound."""
     if not isinstance(value, list | tuple):
         return [value]
     if not value:
-        raise InputError(f"input {spec.name!r} was given an empty list")
+        raise InputError(f"input {name!r} was given an empty list", expected=expected)
     return [value] if isinstance(value[0], int | float) else list(value)
 
 
-def _float_samples(spec: TensorSpec, value: object) -> Array:
-    expected = "a path to a .wav file, or a 1-D array of floats from -1 to 1"
+def waveform(value: object, *, name: str, expected: str = EXPECTED) -> Array:
+    """An array of floats, or a list of numbers, as float32 samples.
+
+    Raises InputError for what is not one-dimensional, and for values outside -1 to 1.
+    """
     try:
         array = np.asarray(value)
         unfit = array.ndim != 1 or array.dtype.kind not in ("f" if array is value else "fi")
@@ -131,13 +130,24 @@ def _float_samples(spec: TensorSpec, value: object) -> Array:
         array, unfit = np.empty(0), True
     if unfit:
         found = f"{array.dtype}{list(array.shape)}" if array is value else type(value).__name__
-        raise InputError(f"input {spec.name!r} takes sound", found=found, expected=expected)
+        raise InputError(f"input {name!r} takes a sound", found=found, expected=expected)
     outside = int((~(np.abs(array) <= 1)).sum())  # counts NaN too
     if outside:
         raise InputError(
-            f"the sound for input {spec.name!r} leaves the range of a waveform",
+            f"the sound for input {name!r} leaves the range of a waveform",
             found=f"{outside} of {array.size} samples are above 1, below -1 or NaN",
             expected=expected,
             hint="divide 16-bit samples by 32768",
         )
     return array.astype(np.float32)
+
+
+def check_rate(rate: object, *, name: str, sample_rate: int) -> None:
+    """InputError unless a sound has the sample rate that the model takes."""
+    if rate != sample_rate:
+        raise InputError(
+            f"the sound for input {name!r} has another sample rate than the model",
+            found=f"{rate} Hz",
+            expected=f"{sample_rate} Hz",
+            hint=f"mmedge does not resample: ffmpeg -i INPUT -ar {sample_rate} OUTPUT.wav",
+        )

@@ -50,7 +50,7 @@ class TextOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 found=spec.dtype,
                 expected="int64",
             )
-        texts = _texts(spec, value)
+        texts = texts_of(value, name=spec.name)
         encodings = _encode(spec, _tokenizer(files / self.tokenizer), texts)
         cut = sum(bool(encoding.overflowing) for encoding in encodings)
         if cut:
@@ -58,18 +58,19 @@ class TextOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _batch(spec, [getattr(encoding, self.output) for encoding in encodings])
 
 
-def _texts(spec: TensorSpec, value: object) -> list[str]:
+def texts_of(value: object, *, name: str) -> list[str]:
+    """A str or a list of str as a list; InputError for anything else, and for an empty list."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list | tuple) or not texts:
         raise InputError(
-            f"input {spec.name!r} takes text",
+            f"input {name!r} takes text",
             found="an empty list" if isinstance(texts, list | tuple) else type(value).__name__,
             expected="a str or a list of str",
         )
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(
-                f"input {spec.name!r} takes text", found=f"{type(text).__name__} at index {i}"
+                f"input {name!r} takes text", found=f"{type(text).__name__} at index {i}"
             )
     return list(texts)
 

@@ -6,10 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from mmedge.errors import InputError
-from mmedge.runtime.preprocess.audio import read_wav
+from mmedge.runtime.preprocess.audio import check_rate, listed, read_wav, waveform
 from mmedge.tensors import Array
 
 EXPECTED = (
@@ -38,13 +36,9 @@ def sounds_of(value: object, *, name: str, sample_rate: int, least: int = 1) -> 
 
 
 def _as_list(value: object, name: str) -> list[object]:
-    if not isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and _is_pair(value):
         return [value]
-    if not value:
-        raise InputError(f"input {name!r} was given an empty list", expected=EXPECTED)
-    if _is_pair(value) or isinstance(value[0], int | float):
-        return [value]
-    return list(value)
+    return listed(value, name=name, expected=EXPECTED)
 
 
 def _is_pair(value: list[object] | tuple[object, ...]) -> bool:
@@ -58,36 +52,11 @@ def _samples(value: object, name: str, sample_rate: int) -> Array:
     if isinstance(value, str | os.PathLike):
         samples, rate = read_wav(Path(value))
     elif isinstance(value, Mapping):
-        samples, rate = _checked(value.get("array"), name), value.get("sampling_rate", sample_rate)
+        samples = waveform(value.get("array"), name=name, expected=EXPECTED)
+        rate = value.get("sampling_rate", sample_rate)
     elif isinstance(value, list | tuple) and _is_pair(value):
-        samples, rate = _checked(value[0], name), value[1]
+        samples, rate = waveform(value[0], name=name, expected=EXPECTED), value[1]
     else:
-        samples = _checked(value, name)
-    if rate != sample_rate:
-        raise InputError(
-            f"the sound for input {name!r} has another sample rate than the model",
-            found=f"{rate} Hz",
-            expected=f"{sample_rate} Hz",
-            hint=f"mmedge does not resample: ffmpeg -i INPUT -ar {sample_rate} OUTPUT.wav",
-        )
+        samples = waveform(value, name=name, expected=EXPECTED)
+    check_rate(rate, name=name, sample_rate=sample_rate)
     return samples
-
-
-def _checked(value: object, name: str) -> Array:
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of unequal length
-        array = np.empty(0, dtype=object)
-    kinds = "f" if array is value else "fi"
-    if array.ndim != 1 or array.dtype.kind not in kinds:
-        given = f"{array.dtype}{list(array.shape)}" if array is value else type(value).__name__
-        raise InputError(f"input {name!r} takes a sound", found=given, expected=EXPECTED)
-    outside = int((~(np.abs(array) <= 1)).sum())  # counts NaN too
-    if outside:
-        raise InputError(
-            f"the sound for input {name!r} leaves the range of a waveform",
-            found=f"{outside} of {array.size} samples are above 1, below -1 or NaN",
-            expected=EXPECTED,
-            hint="divide 16-bit samples by 32768",
-        )
-    return array.astype(np.float32)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from mmedge.runtime.preprocess.text import texts_of
 from mmedge.runtime.processors.contract import RawInput
 from mmedge.runtime.processors.image_steps import Pictures
-from mmedge.runtime.processors.texts import labels_of, queries_of, texts_of
+from mmedge.runtime.processors.texts import labels_of, queries_of
 from mmedge.runtime.processors.tokenize import Tokenization
 from mmedge.tensors import Array
 

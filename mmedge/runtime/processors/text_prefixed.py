@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from mmedge.errors import ProjectError
+from mmedge.runtime.preprocess.text import texts_of
 from mmedge.runtime.processors.contract import RawInput
 from mmedge.runtime.processors.image_steps import Pictures
 from mmedge.runtime.processors.text_prompt import paired
-from mmedge.runtime.processors.texts import texts_of
 from mmedge.runtime.processors.tokenize import Tokenization
 from mmedge.tensors import Array
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from mmedge.errors import InputError
+from mmedge.runtime.preprocess.text import texts_of
 from mmedge.runtime.processors.contract import RawInput
 from mmedge.runtime.processors.decode_method import decode_method
 from mmedge.runtime.processors.image_steps import Picture, Pictures
@@ -23,7 +24,6 @@ from mmedge.runtime.processors.image_tokens import (
     RepeatedTokens,
     TileTokens,
 )
-from mmedge.runtime.processors.texts import texts_of
 from mmedge.runtime.processors.tokenize import Tokenization
 from mmedge.tensors import Array
 

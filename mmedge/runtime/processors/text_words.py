@@ -10,9 +10,10 @@ import msgspec
 import numpy as np
 
 from mmedge.errors import InputError
+from mmedge.runtime.preprocess.text import texts_of
 from mmedge.runtime.processors.contract import RawInput
 from mmedge.runtime.processors.image_steps import Pictures
-from mmedge.runtime.processors.texts import queries_of, texts_of
+from mmedge.runtime.processors.texts import queries_of
 from mmedge.runtime.processors.tokenize import Tokenization, Words
 from mmedge.tensors import Array
 

@@ -1,25 +1,9 @@
-"""What a user calls a text: one, a list of them, or a list for every example."""
+"""Several texts for every example: queries to look for, labels that are joined to one text."""
 
 from __future__ import annotations
 
 from mmedge.errors import InputError
-
-
-def texts_of(value: object, *, name: str) -> list[str]:
-    """A str or a list of str as a list; InputError for anything else."""
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not texts:
-        raise InputError(
-            f"input {name!r} takes text",
-            found="an empty list" if isinstance(texts, list | tuple) else type(value).__name__,
-            expected="a str or a list of str",
-        )
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(
-                f"input {name!r} takes text", found=f"{type(text).__name__} at index {i}"
-            )
-    return list(texts)
+from mmedge.runtime.preprocess.text import texts_of
 
 
 def queries_of(value: object, *, name: str) -> list[list[str]]:
