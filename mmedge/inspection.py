@@ -24,7 +24,7 @@ def inspect_path(path: Path) -> dict[str, Any]:
         raise ProjectError(f"{path} does not exist")
     if (path / MANIFEST).is_file():
         return _bundle(path)
-    if (path / PROJECT_FILE).is_file() or path.name == PROJECT_FILE:
+    if (path / PROJECT_FILE).is_file() or (path.is_file() and path.suffix == ".toml"):
         return _project(path)
     facts = {"kind": "checkpoint", "path": str(path), **describe(path).to_dict()}
     return facts | {"compile": _proposal(path)} if is_bare_checkpoint(path) else facts

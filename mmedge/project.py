@@ -14,6 +14,7 @@ import msgspec
 
 from mmedge.errors import ProjectError
 from mmedge.project_modules import import_from
+from mmedge.runtime.processors import load_processor
 from mmedge.sample_files import files_behind
 from mmedge.storage import sha256_file
 from mmedge.strict import decode, nearest, read_toml
@@ -21,6 +22,8 @@ from mmedge.tensors import DTYPES, Axis, Dim, TensorSpec
 from mmedge.wiring import ModelInput
 
 PROJECT_FILE = "mmedge.toml"
+# What makes a directory a Hugging Face checkpoint.
+CHECKPOINT_CONFIG = "config.json"
 SCHEMA = 1
 MODALITIES = ("image", "text", "audio", "video", "tensor", "indicator")
 
@@ -119,14 +122,28 @@ class Project:
         """What the project calls itself."""
         return self.file.name
 
+    @property
+    def processor_directory(self) -> Path:
+        """Where the processor's files are: in the project, else in the checkpoint directory.
+
+        (A project file may be written elsewhere than into somebody's checkpoint.)
+        """
+        own, checkpoint = self.directory, self.directory / self.file.model.weights
+        options = self.file.processor
+        names = load_processor(options, where="[processor]").files() if options else ()
+        here = any((own / name).is_file() for name in (CHECKPOINT_CONFIG, *names))
+        return own if here or not (checkpoint / CHECKPOINT_CONFIG).is_file() else checkpoint
+
     def path(self, relative: str) -> Path:
-        """A file the project names; ProjectError if it is not there."""
+        """A file that the project names, or its processor; ProjectError if it is not there."""
         path = self.directory / relative
+        if not path.exists() and self.file.processor:
+            path = self.processor_directory / relative
         if not path.exists():
             raise ProjectError(
                 f"{relative!r} is named in {PROJECT_FILE} and does not exist",
                 where=self.directory / PROJECT_FILE,
-                expected=path,
+                expected=self.directory / relative,
             )
         return path
 
@@ -169,11 +186,15 @@ class Project:
         return function
 
     def digest(self) -> str:
-        """A hash over the decoded project file and every file of the project, links followed."""
+        """A hash over the decoded project file and every file of the project, links followed.
+
+        Also over the checkpoint directory, where the processor's files are there.
+        """
         found = hashlib.sha256(msgspec.json.encode(self.file, order="sorted"))
-        for path in sorted(_files(self.directory)):
-            name = path.relative_to(self.directory)
-            found.update(f"{name}\0{sha256_file(path)}\n".encode(errors="surrogateescape"))
+        for directory in dict.fromkeys((self.directory, self.processor_directory)):
+            for path in sorted(_files(directory)):
+                name = path.relative_to(directory)
+                found.update(f"{name}\0{sha256_file(path)}\n".encode(errors="surrogateescape"))
         for sample in self.file.data.samples:
             for file in files_behind(self.path(sample)):
                 found.update(sha256_file(file).encode())

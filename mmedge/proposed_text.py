@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from mmedge.errors import OutputError, ProjectError
-from mmedge.project import PROJECT_FILE, InputTable
+from mmedge.checkpoint.describe import project_file_at
+from mmedge.errors import ProjectError
+from mmedge.project import InputTable, Project
 from mmedge.proposing import Proposed, propose
 from mmedge.storage import atomic_file
 
@@ -18,25 +21,36 @@ ALWAYS = ("shape", "dtype", "modality")
 UNSAID = msgspec.to_builtins(InputTable(shape=()))
 
 
-def write_proposed(directory: Path, *, force: bool = False) -> tuple[Path, str]:
+def write_proposed(
+    directory: Path, *, output: Path | None = None, force: bool = False
+) -> tuple[Path, str]:
     """Write the project that is proposed for the checkpoint in `directory`; where, and what.
 
+    output: the file, or an existing directory for mmedge.toml; without it, beside the checkpoint.
     Raises OutputError where there is one and `force` is not set, and what `propose` raises.
     """
-    target = directory.resolve() / PROJECT_FILE
-    if target.exists() and not force:
-        raise OutputError(f"{target} exists", hint="--force replaces it")
+    target = project_file_at(output or directory, force=force)
     proposed = propose(directory)
-    if proposed.project.directory != target.parent:
+    if proposed.project.directory != directory.resolve():
         raise ProjectError(
             "the project of an adapter needs the processor files of its base model",
             expected="to be compiled without a project file",
             where=target.parent,
         )
-    text = proposed_text(proposed)
+    text = proposed_text(seen_from(proposed, target.parent))
     with atomic_file(target) as stream:
         stream.write(text.encode("utf-8"))
     return target, text
+
+
+def seen_from(proposed: Proposed, directory: Path) -> Proposed:
+    """The same project with its file in `directory`: paths are as seen from there."""
+    before = proposed.project
+    checkpoint = before.directory / before.file.model.weights
+    weights = Path(os.path.relpath(checkpoint, directory)).as_posix()
+    model = msgspec.structs.replace(before.file.model, weights=weights)
+    file = msgspec.structs.replace(before.file, model=model)
+    return replace(proposed, project=Project(directory, file))
 
 
 def proposed_text(proposed: Proposed) -> str:

@@ -18,7 +18,14 @@ from mmedge.checkpoint.processor_files import ProcessorFound, processor_options
 from mmedge.data.processed import processed
 from mmedge.data.upstream import upstream_tensors
 from mmedge.errors import DataError, InputError, ProjectError
-from mmedge.project import PROJECT_FILE, DataTable, ModelTable, Project, ProjectFile
+from mmedge.project import (
+    CHECKPOINT_CONFIG,
+    PROJECT_FILE,
+    DataTable,
+    ModelTable,
+    Project,
+    ProjectFile,
+)
 from mmedge.recipes import CheckpointView, Proposal, available_recipes, load_recipe
 from mmedge.runtime.processors import load_processor
 from mmedge.tensors import Array
@@ -53,10 +60,14 @@ class Proposed:
         return list(load_processor(options, where="[processor]").raw_inputs()) if options else []
 
 
+def is_checkpoint_directory(path: Path) -> bool:
+    """Whether `path` is a Hugging Face or adapter directory."""
+    return (path / CHECKPOINT_CONFIG).is_file() or is_adapter(path)
+
+
 def is_bare_checkpoint(path: Path) -> bool:
-    """Whether `path` is a Hugging Face or adapter directory without a project file."""
-    checkpoint = (path / "config.json").is_file() or is_adapter(path)
-    return checkpoint and not (path / PROJECT_FILE).is_file()
+    """Whether `path` is such a directory without a project file."""
+    return is_checkpoint_directory(path) and not (path / PROJECT_FILE).is_file()
 
 
 def propose(

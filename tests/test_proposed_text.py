@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import zoo
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmedge.bundle.pack import check_shipped
+from mmedge.data.samples import load_samples
 from mmedge.errors import OutputError, ProjectError
 from mmedge.project import Project, ProjectFile, load_project, project_from_mapping
 from mmedge.proposed_text import proposed_text, write_proposed
@@ -94,6 +98,58 @@ def test_a_written_project_has_the_same_recipe(copied: Path) -> None:
         write_proposed(copied)
     assert "--force" in str(caught.value)
     assert write_proposed(copied, force=True) == (written, text)
+
+
+@pytest.mark.parametrize("name", ["clip", "owlv2"])
+def test_a_project_elsewhere_is_the_same_project(
+    checkpoint: Checkpoint, tmp_path: Path, name: str
+) -> None:
+    """Its weights, its tokenizer and what upstream reads are found from where the file lies."""
+    directory = checkpoint(name)
+    written, _ = write_proposed(directory, output=tmp_path / "mine.toml")
+    assert not (directory / "mmedge.toml").exists()
+    project, proposed = load_project(written), propose(directory).project
+    assert project.path(project.file.model.weights).resolve() == directory
+    assert msgspec.structs.replace(project.file, model=proposed.file.model) == proposed.file
+    check_shipped(project)
+    (own,), (theirs,) = (load_samples(p, "evaluation").groups for p in (project, proposed))
+    for tensor in theirs:
+        np.testing.assert_array_equal(own[tensor], theirs[tensor])
+
+
+@pytest.fixture
+def copied_clip(checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint("clip"), tmp_path / "clip"))
+
+
+def test_a_project_elsewhere_is_another_when_the_tokenizer_changes(
+    copied_clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    written, _ = write_proposed(copied_clip, output=tmp_path / "elsewhere")
+    assert written.name == "mmedge.toml"
+    before = load_project(written).digest()
+    assert load_project(written).digest() == before
+    tokenizer = copied_clip / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    assert load_project(written).digest() != before
+
+
+def test_a_file_of_the_projects_own_comes_first(copied_clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    written, _ = write_proposed(copied_clip, output=tmp_path / "elsewhere")
+    assert load_project(written).processor_directory.resolve() == copied_clip
+    (written.parent / "tokenizer.json").write_text("{}")
+    assert load_project(written).processor_directory == written.parent
+    assert load_project(written).path("tokenizer.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("place", ["absent/mine.toml", "notes.md", "taken.toml"])
+def test_a_place_that_is_none(copied: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "taken.toml").write_text("mine")
+    with pytest.raises(OutputError):
+        write_proposed(copied, output=tmp_path / place)
+    assert (tmp_path / "taken.toml").read_text() == "mine"
 
 
 def test_an_adapter_has_no_project_beside_it(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _shipped_files(project: Project) -> list[str]:
     if project.file.processor:
         names += load_processor(project.file.processor, where="[processor]").files()
         # A model that takes no text may make one: what turns its tokens into text goes along.
-        names += [TOKENIZER] if (project.directory / TOKENIZER).is_file() else []
+        names += [TOKENIZER] if (project.processor_directory / TOKENIZER).is_file() else []
     names += [table.labels for table in project.file.outputs.values() if table.labels]
     return [*dict.fromkeys(names)]
 

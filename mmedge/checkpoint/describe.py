@@ -84,7 +84,20 @@ def write_project_file(
     `force` is not set.
     """
     checkpoint, directory = _locate(path.resolve())
-    target = (output or directory).resolve()
+    target = project_file_at(output or directory, force=force)
+    text = _text(checkpoint, target.parent)
+    with atomic_file(target) as stream:
+        stream.write(text.encode("utf-8"))
+    return target, text
+
+
+def project_file_at(place: Path, *, force: bool) -> Path:
+    """Where a project file goes: `place`, or mmedge.toml in it.
+
+    Raises OutputError where its directory is not there, and where a file is there already and
+    `force` is not set.
+    """
+    target = place.resolve()
     if target.is_dir():
         target = target / PROJECT_FILE
     check_directory_of(target)
@@ -97,10 +110,7 @@ def write_project_file(
         raise OutputError(
             f"{target} exists", hint="--force replaces it, -o writes the new one elsewhere"
         )
-    text = _text(checkpoint, target.parent)
-    with atomic_file(target) as stream:
-        stream.write(text.encode("utf-8"))
-    return target, text
+    return target
 
 
 def _text(checkpoint: Path, directory: Path) -> str:

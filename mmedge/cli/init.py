@@ -21,26 +21,26 @@ from mmedge.cli.console import as_json, emit
 @as_json
 def command(path: Path, output: Path | None, force: bool, as_json: bool) -> None:
     """Write a first mmedge.toml by looking at the checkpoint at PATH."""
-    from mmedge.proposing import is_bare_checkpoint
+    from mmedge.proposing import is_checkpoint_directory
 
     written, text = (
-        _proposed(path, force)
-        if output is None and is_bare_checkpoint(path)
+        _proposed(path, output, force)
+        if is_checkpoint_directory(path)
         else _guessed(path, output, force)
     )
     facts = {"written": str(written), "text": text}
     emit(facts, as_json=as_json, render=lambda f: f"{f['text']}\nwritten to {f['written']}")
 
 
-def _proposed(path: Path, force: bool) -> tuple[Path, str]:
+def _proposed(path: Path, output: Path | None, force: bool) -> tuple[Path, str]:
     """What a recipe proposes; where none does, what the files tell."""
     from mmedge.errors import MissingDependencyError, ProjectError
     from mmedge.proposed_text import write_proposed
 
     try:
-        return write_proposed(path, force=force)
+        return write_proposed(path, output=output, force=force)
     except (ProjectError, MissingDependencyError):
-        return _guessed(path, None, force)
+        return _guessed(path, output, force)
 
 
 def _guessed(path: Path, output: Path | None, force: bool) -> tuple[Path, str]:

@@ -28,7 +28,7 @@ def samples_of_processor(project: Project) -> Samples:
     """
     options = project.file.processor
     paths = [project.directory / path for path in project.file.data.samples]
-    raw, groups = processed(options, project.directory, paths)
+    raw, groups = processed(options, project.processor_directory, paths)
     others = [item for item in project.model_inputs() if item.spec.name not in groups[0]]
     made = [group | _synthetic(project, others, group) for group in groups]
     kept = tuple({name: group[name] for name in project.file.inputs} for group in made)
@@ -52,7 +52,7 @@ def _synthetic(project: Project, items: list[ModelInput], group: Tensors) -> Ten
 
 def samples_of_upstream(project: Project) -> Samples:
     """Bundled samples as tensors of transformers' own processor; DataError where it makes none."""
-    found = upstream_tensors(project.directory)
+    found = upstream_tensors(project.processor_directory)
     missing = [name for name in project.file.inputs if name not in found]
     if not found or missing:
         raise DataError(

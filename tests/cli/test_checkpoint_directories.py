@@ -65,6 +65,21 @@ def test_init_writes_what_is_proposed(run: Any, changed: Callable[[str], Path]) 
     assert run("init", directory, "--force").code == 0
 
 
+def test_init_writes_the_same_elsewhere(
+    run: Any, changed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    directory = changed("wav2vec2_ctc")
+    target = tmp_path / "elsewhere.toml"
+    assert run("init", directory).code == 0
+    done = run("init", directory, "-o", target, "--json")
+    assert (done.code, done.json["written"]) == (0, str(target)), done.err
+    beside = (directory / "mmedge.toml").read_text()
+    assert target.read_text() == beside.replace('weights = "."', f'weights = "{directory.name}"')
+    assert run("inspect", target, "--json").json["recipe"] == "hf_single_pass"
+    assert run("init", directory, "--force").code == 0
+    assert (directory / "mmedge.toml").read_text() == beside
+
+
 def test_init_where_nothing_is_proposed(run: Any, changed: Callable[[str], Path]) -> None:
     """What the files tell, to be filled in by hand."""
     directory = changed("clip")
