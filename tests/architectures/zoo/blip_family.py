@@ -7,7 +7,7 @@ from typing import Any
 from . import image_processors, tokenizers
 from .asking import image_alone, image_and_text
 from .generation import generation
-from .sizes import VISION, decoder
+from .sizes import VISION, decoder, text_encoder
 from .specimen import Built, specimen
 
 
@@ -17,18 +17,14 @@ def blip(kind: str, vision: dict[str, Any]) -> Built:
 
     tokenizer = tokenizers.bert(bos_token="[DEC]")
     tokenizers.placeholders(tokenizer, "[ENC]")
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 64,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.sep_token_id,
-        "sep_token_id": tokenizer.sep_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+    text = text_encoder(
+        tokenizer,
+        positions=64,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        sep_token_id=tokenizer.sep_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     config = transformers.BlipConfig(
         text_config=text, vision_config=vision, projection_dim=24, image_text_hidden_size=24
     )

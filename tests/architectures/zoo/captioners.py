@@ -25,6 +25,33 @@ def vision_encoder_decoder(encoder: Any, decoder: Any, tokenizer: Any, *, start:
     return generation(model, tokenizer, decoder_start_token_id=start)
 
 
+# Taller than wide, and no multiple of the window.
+PAGE = {"height": 64, "width": 48}
+
+
+def page_reader(tokenizer: Any, *, start: int, **further: Any) -> Any:
+    """Donut's pair: windows that shift over the page, and mBART's decoder."""
+    from transformers import DonutSwinConfig, MBartConfig
+
+    encoder = DonutSwinConfig(
+        image_size=[*PAGE.values()], embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4
+    )
+    decoder = MBartConfig(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        decoder_layers=2,
+        decoder_attention_heads=4,
+        decoder_ffn_dim=64,
+        max_position_embeddings=64,
+        scale_embedding=True,
+        is_encoder_decoder=False,
+        forced_eos_token_id=None,
+        **further,
+        **tokenizers.ids(tokenizer),
+    )
+    return vision_encoder_decoder(encoder, decoder, tokenizer, start=start)
+
+
 @specimen(image_alone, feeds=("image",), seed=4)
 def trocr() -> Built:
     from transformers import TrOCRConfig, TrOCRProcessor, ViTConfig
@@ -54,31 +81,14 @@ def task_prompt(processor: Any, samples: Sequence[Sample]) -> Mapping[str, Any]:
 
 @specimen(task_prompt, feeds=("image", "text"), seed=1)
 def donut() -> Built:
-    from transformers import DonutImageProcessorPil, DonutProcessor, DonutSwinConfig, MBartConfig
+    from transformers import DonutImageProcessorPil, DonutProcessor
 
     tokenizer = tokenizers.xlm_roberta(
         "<s_docvqa>", "<s_question>", "</s_question>", "<s_answer>", "</s_answer>"
     )
-    # Taller than wide, and no multiple of the window.
-    encoder = DonutSwinConfig(
-        image_size=[64, 48], embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4
-    )
-    decoder = MBartConfig(
-        vocab_size=len(tokenizer),
-        d_model=32,
-        decoder_layers=2,
-        decoder_attention_heads=4,
-        decoder_ffn_dim=64,
-        max_position_embeddings=64,
-        scale_embedding=True,
-        is_encoder_decoder=False,
-        add_final_layer_norm=True,
-        forced_eos_token_id=None,
-        **tokenizers.ids(tokenizer),
-    )
     start = tokenizer.convert_tokens_to_ids("<s_docvqa>")
-    model = vision_encoder_decoder(encoder, decoder, tokenizer, start=start)
-    images = DonutImageProcessorPil(size={"height": 64, "width": 48})
+    model = page_reader(tokenizer, start=start, add_final_layer_norm=True)
+    images = DonutImageProcessorPil(size=PAGE)
     return model, DonutProcessor(images, tokenizer)
 
 
@@ -184,26 +194,11 @@ def vit_gpt2() -> Built:
 
 @specimen(image_alone, feeds=("image",))
 def nougat() -> Built:
-    from transformers import DonutSwinConfig, MBartConfig, NougatImageProcessorPil, NougatProcessor
+    from transformers import NougatImageProcessorPil, NougatProcessor
 
     tokenizer = tokenizers.nougat()
-    encoder = DonutSwinConfig(
-        image_size=[64, 48], embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4
-    )
-    decoder = MBartConfig(
-        vocab_size=len(tokenizer),
-        d_model=32,
-        decoder_layers=2,
-        decoder_attention_heads=4,
-        decoder_ffn_dim=64,
-        max_position_embeddings=64,
-        scale_embedding=True,
-        is_encoder_decoder=False,
-        forced_eos_token_id=None,
-        **tokenizers.ids(tokenizer),
-    )
-    model = vision_encoder_decoder(encoder, decoder, tokenizer, start=tokenizer.bos_token_id)
-    images = NougatImageProcessorPil(size={"height": 64, "width": 48})
+    model = page_reader(tokenizer, start=tokenizer.bos_token_id)
+    images = NougatImageProcessorPil(size=PAGE)
     return model, NougatProcessor(images, tokenizer)
 
 

@@ -8,16 +8,11 @@ from typing import Any
 from . import image_processors, tokenizers
 from .asking import image_and_text, image_and_text_at_full_length
 from .samples import Sample
-from .sizes import VISION
+from .sizes import VISION, text_encoder
 from .specimen import Built, specimen
 
-TEXT: dict[str, Any] = {
-    "hidden_size": 48,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 40,
-}
+# Places in the text.
+POSITIONS = 40
 
 
 @specimen(image_and_text, feeds=("image", "text"))
@@ -38,7 +33,9 @@ def align() -> Built:
         "hidden_dim": 32,
     }
     config = AlignConfig(
-        text_config={**TEXT, "vocab_size": len(tokenizer)}, vision_config=vision, projection_dim=24
+        text_config=text_encoder(tokenizer, positions=POSITIONS),
+        vision_config=vision,
+        projection_dim=24,
     )
     images = image_processors.square("EfficientNetImageProcessorPil", 64, do_center_crop=False)
     return AlignModel(config), AlignProcessor(images, tokenizer)
@@ -49,7 +46,7 @@ def chinese_clip() -> Built:
     from transformers import ChineseCLIPConfig, ChineseCLIPModel, ChineseCLIPProcessor
 
     tokenizer = tokenizers.bert()
-    text = {**TEXT, "vocab_size": len(tokenizer)}
+    text = text_encoder(tokenizer, positions=POSITIONS)
     config = ChineseCLIPConfig(text_config=text, vision_config=VISION, projection_dim=24)
     images = image_processors.square("ChineseCLIPImageProcessorPil", 32, do_center_crop=False)
     return ChineseCLIPModel(config), ChineseCLIPProcessor(images, tokenizer)
@@ -60,7 +57,7 @@ def altclip() -> Built:
     from transformers import AltCLIPConfig, AltCLIPModel, AltCLIPProcessor
 
     tokenizer = tokenizers.xlm_roberta()
-    text = {**TEXT, "vocab_size": len(tokenizer), "project_dim": 40, **tokenizers.ids(tokenizer)}
+    text = text_encoder(tokenizer, positions=POSITIONS, project_dim=40, **tokenizers.ids(tokenizer))
     config = AltCLIPConfig(text_config=text, vision_config=VISION, projection_dim=24)
     return AltCLIPModel(config), AltCLIPProcessor(image_processors.clip(), tokenizer)
 
@@ -70,7 +67,7 @@ def metaclip2() -> Built:
     from transformers import CLIPProcessor, MetaClip2Config, MetaClip2Model
 
     tokenizer = tokenizers.xlm_roberta()
-    text = {**TEXT, "vocab_size": len(tokenizer), **tokenizers.ids(tokenizer)}
+    text = text_encoder(tokenizer, positions=POSITIONS, **tokenizers.ids(tokenizer))
     config = MetaClip2Config(text_config=text, vision_config=VISION, projection_dim=24)
     return MetaClip2Model(config), CLIPProcessor(image_processors.clip(), tokenizer)
 
@@ -87,7 +84,7 @@ def siglip2() -> Built:
     tokenizer = tokenizers.gemma()
     ids = tokenizers.ids(tokenizer)
     # The processor pads to 64, whatever the tokenizer says.
-    text = {**TEXT, "vocab_size": len(tokenizer), "max_position_embeddings": 64, **ids}
+    text = text_encoder(tokenizer, positions=64, **ids)
     vision = {**VISION, "hidden_size": 48, "num_attention_heads": 4}
     vision |= {"patch_size": 16, "num_patches": 16}
     vision.pop("image_size")
@@ -109,7 +106,9 @@ def vision_text_dual_encoder() -> Built:
 
     tokenizer = tokenizers.bert()
     config = VisionTextDualEncoderConfig.from_vision_text_configs(
-        ViTConfig(**VISION), BertConfig(**TEXT, vocab_size=len(tokenizer)), projection_dim=24
+        ViTConfig(**VISION),
+        BertConfig(**text_encoder(tokenizer, positions=POSITIONS)),
+        projection_dim=24,
     )
     images = image_processors.square("ViTImageProcessorPil")
     return VisionTextDualEncoderModel(config), VisionTextDualEncoderProcessor(images, tokenizer)
@@ -120,7 +119,7 @@ def groupvit() -> Built:
     from transformers import CLIPProcessor, GroupViTConfig, GroupViTModel
 
     tokenizer = tokenizers.clip(length=40)
-    text = {**TEXT, "vocab_size": len(tokenizer), **tokenizers.ids(tokenizer)}
+    text = text_encoder(tokenizer, positions=POSITIONS, **tokenizers.ids(tokenizer))
     vision = {
         **VISION,
         "num_hidden_layers": 3,
@@ -140,7 +139,7 @@ def clipseg() -> Built:
 
     tokenizer = tokenizers.clip(length=40)
     config = CLIPSegConfig(
-        text_config={**TEXT, "vocab_size": len(tokenizer), **tokenizers.ids(tokenizer)},
+        text_config=text_encoder(tokenizer, positions=POSITIONS, **tokenizers.ids(tokenizer)),
         vision_config={**VISION, "num_hidden_layers": 3},
         projection_dim=24,
         extract_layers=[1, 2],
@@ -179,7 +178,7 @@ def xclip() -> Built:
         "num_frames": FRAMES,
     }
     config = XCLIPConfig(
-        text_config={**TEXT, "vocab_size": len(tokenizer), **tokenizers.ids(tokenizer)},
+        text_config=text_encoder(tokenizer, positions=POSITIONS, **tokenizers.ids(tokenizer)),
         vision_config=vision,
         projection_dim=24,
         prompt_num_attention_heads=2,

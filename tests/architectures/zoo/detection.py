@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import image_processors, tokenizers
 from .asking import image_and_labels, image_and_labels_at_full_length
-from .sizes import VISION
+from .sizes import VISION, text_encoder
 from .specimen import Built, specimen
 
 
@@ -13,15 +13,7 @@ def owl(kind: str) -> Built:
     import transformers
 
     tokenizer = tokenizers.clip(length=16)
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 16,
-        **tokenizers.ids(tokenizer),
-    }
+    text = text_encoder(tokenizer, positions=16, **tokenizers.ids(tokenizer))
     vision = {**VISION, "image_size": 64, "patch_size": 16}
     config = getattr(transformers, f"{kind}Config")(
         text_config=text, vision_config=vision, projection_dim=48

@@ -11,15 +11,10 @@ from . import asking, image_processors, tokenizers
 from .generation import generation
 from .processors import Parts
 from .samples import Sample
+from .sizes import text_encoder
 from .specimen import Built, specimen
 
-TEXT: dict[str, Any] = {
-    "hidden_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "max_position_embeddings": 64,
-}
+POSITIONS = 64
 
 
 @specimen(asking.page, feeds=("image", "text"))
@@ -78,7 +73,7 @@ def layoutlm() -> Built:
     from transformers import LayoutLMConfig, LayoutLMForTokenClassification
 
     tokenizer = tokenizers.bert()
-    config = LayoutLMConfig(**TEXT, vocab_size=len(tokenizer), num_labels=7)
+    config = LayoutLMConfig(**text_encoder(tokenizer, positions=POSITIONS), num_labels=7)
     return LayoutLMForTokenClassification(config), tokenizer
 
 
@@ -88,7 +83,7 @@ def lilt() -> Built:
 
     tokenizer = tokenizers.roberta(add_prefix_space=True)
     ids = tokenizers.ids(tokenizer)
-    config = LiltConfig(**TEXT, vocab_size=len(tokenizer), num_labels=7, **ids)
+    config = LiltConfig(**text_encoder(tokenizer, positions=POSITIONS, **ids), num_labels=7)
     return LiltForTokenClassification(config), tokenizer
 
 
@@ -98,7 +93,8 @@ def bros() -> Built:
 
     tokenizer = tokenizers.bert()
     # Eight coordinates, each as an even number of sines and cosines.
-    config = BrosConfig(**{**TEXT, "hidden_size": 64}, vocab_size=len(tokenizer), num_labels=7)
+    text = text_encoder(tokenizer, positions=POSITIONS, hidden_size=64)
+    config = BrosConfig(**text, num_labels=7)
     return BrosForTokenClassification(config), BrosProcessor(tokenizer)
 
 
@@ -120,8 +116,7 @@ def markuplm() -> Built:
     # Two more are implied: an unknown tag, and padding.
     tokenizer = tokenizers.trained(MarkupLMTokenizer, 320, tags_dict=tags, max_depth=8)
     config = MarkupLMConfig(
-        **TEXT,
-        vocab_size=len(tokenizer),
+        **text_encoder(tokenizer, positions=POSITIONS),
         num_labels=7,
         xpath_unit_hidden_size=6,
         max_depth=8,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import image_processors, tokenizers
 from .asking import audio_and_text, image_and_text, image_and_text_at_full_length
+from .sizes import VISION, text_encoder
 from .specimen import Built, specimen
 
 
@@ -12,24 +13,8 @@ def clip() -> Built:
     from transformers import CLIPConfig, CLIPModel, CLIPProcessor
 
     tokenizer = tokenizers.clip()
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 24,
-        **tokenizers.ids(tokenizer),
-    }
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 40,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 32,
-        "patch_size": 8,
-    }
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24))
+    text = text_encoder(tokenizer, positions=24, **tokenizers.ids(tokenizer))
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=24))
     return model, CLIPProcessor(image_processors.clip(), tokenizer)
 
 
@@ -50,14 +35,7 @@ def siglip() -> Built:
         **tokenizers.ids(tokenizer, "eos", "pad"),
         "bos_token_id": None,
     }
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 40,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "image_size": 48,
-        "patch_size": 16,
-    }
+    vision = {**VISION, "num_attention_heads": 4, "image_size": 48, "patch_size": 16}
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
     images = image_processors.square("SiglipImageProcessorPil", 48)
     return model, SiglipProcessor(images, tokenizer)
@@ -68,15 +46,7 @@ def clap() -> Built:
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
     tokenizer = tokenizers.roberta()
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 40,
-        **tokenizers.ids(tokenizer),
-    }
+    text = text_encoder(tokenizer, positions=40, **tokenizers.ids(tokenizer))
     audio = {
         "window_size": 4,
         "num_mel_bins": 16,

@@ -9,7 +9,7 @@ from . import image_processors, tokenizers
 from .asking import conversation
 from .generation import generation
 from .samples import Sample
-from .sizes import DECODER, SIGLIP_VISION, decoder
+from .sizes import DECODER, SIGLIP_PLACES, decoder
 from .specimen import Built, specimen
 
 # Gemma multiplies its embeddings by the square root of the hidden size.
@@ -38,7 +38,7 @@ def paligemma_config(tokenizer: Any) -> Any:
     text = decoder("gemma", tokenizer, num_key_value_heads=1, head_dim=12)
     return PaliGemmaConfig(
         text_config=text,
-        vision_config={**SIGLIP_VISION, "vision_use_head": False},
+        vision_config=SIGLIP_PLACES,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         projection_dim=DECODER["hidden_size"],
         hidden_size=DECODER["hidden_size"],
@@ -109,7 +109,7 @@ def gemma3() -> Built:
     )
     config = Gemma3Config(
         text_config=text,
-        vision_config={**SIGLIP_VISION, "vision_use_head": False},
+        vision_config=SIGLIP_PLACES,
         mm_tokens_per_image=4,
         boi_token_index=special("<start_of_image>"),
         eoi_token_index=special("<end_of_image>"),

@@ -19,3 +19,21 @@ def square(kind: str, size: int = 32, **options: Any) -> Any:
     import transformers
 
     return getattr(transformers, kind)(size={"height": size, "width": size}, **options)
+
+
+def got_ocr2_tiles() -> Any:
+    """One to four tiles of 32 pixels, and the whole as another."""
+    from transformers import GotOcr2ImageProcessorPil
+
+    return GotOcr2ImageProcessorPil(
+        size={"height": 32, "width": 32}, crop_to_patches=True, min_patches=1, max_patches=4
+    )
+
+
+def qwen2_vl() -> Any:
+    """Patches of 8 pixels, as many as the image's own shape has between two sizes."""
+    from transformers import Qwen2VLImageProcessorPil
+
+    return Qwen2VLImageProcessorPil(
+        patch_size=8, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64}
+    )

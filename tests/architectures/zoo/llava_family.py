@@ -8,7 +8,7 @@ from . import image_processors, processors, tokenizers
 from .asking import conversation
 from .generation import generation
 from .processors import without_video
-from .sizes import CLIP_VISION, SIGLIP_VISION, VISION, decoder
+from .sizes import CLIP_VISION, SIGLIP_PLACES, VISION, decoder
 from .specimen import Built, specimen
 
 LLAVA_CHAT = (
@@ -112,7 +112,7 @@ def llava_onevision() -> Built:
     grids = [[32, 32], [32, 64], [64, 32], [64, 64]]
     config = LlavaOnevisionConfig(
         text_config=decoder("qwen2", tokenizer),
-        vision_config={**SIGLIP_VISION, "vision_use_head": False},
+        vision_config=SIGLIP_PLACES,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
         image_grid_pinpoints=grids,

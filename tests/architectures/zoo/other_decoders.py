@@ -10,7 +10,7 @@ from . import image_processors, tokenizers
 from .asking import conversation
 from .generation import generation
 from .samples import Sample
-from .sizes import SIGLIP_VISION, VISION, decoder
+from .sizes import SIGLIP_PLACES, VISION, decoder
 from .specimen import Built, specimen
 
 AYA_CHAT = (
@@ -27,7 +27,6 @@ def aya_vision() -> Built:
         AyaVisionConfig,
         AyaVisionForConditionalGeneration,
         AyaVisionProcessor,
-        GotOcr2ImageProcessorPil,
     )
 
     tokenizer = tokenizers.gpt2(
@@ -49,14 +48,12 @@ def aya_vision() -> Built:
     text = decoder("cohere2", tokenizer, sliding_window=16, logit_scale=1.0, head_dim=12)
     config = AyaVisionConfig(
         text_config=text,
-        vision_config={**SIGLIP_VISION, "vision_use_head": False},
+        vision_config=SIGLIP_PLACES,
         alignment_intermediate_size=64,
         image_token_index=tokenizer.convert_tokens_to_ids("<|IMG_PATCH|>"),
     )
     model = generation(AyaVisionForConditionalGeneration(config), tokenizer)
-    images = GotOcr2ImageProcessorPil(
-        size={"height": 32, "width": 32}, crop_to_patches=True, min_patches=1, max_patches=4
-    )
+    images = image_processors.got_ocr2_tiles()
     # Patches of 8 pixels, of which two by two become one token.
     processor = AyaVisionProcessor(
         images, tokenizer, patch_size=16, img_size=32, chat_template=AYA_CHAT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import tokenizers
+from . import image_processors, tokenizers
 from .asking import conversation
 from .generation import generation
 from .processors import without_video
@@ -40,15 +40,25 @@ def qwen_ids(tokenizer: Any) -> dict[str, int]:
     }
 
 
-@specimen(conversation, feeds=("image", "text"))
-def qwen2_vl() -> Built:
-    from transformers import (
-        Qwen2VLConfig,
-        Qwen2VLForConditionalGeneration,
-        Qwen2VLImageProcessorPil,
-    )
+def qwen_vl(kind: str, vision: dict[str, Any]) -> Built:
+    """Qwen2-VL, or what followed, by the beginning of the names of its classes."""
+    import transformers
 
     tokenizer = tokenizers.qwen2(*QWEN_TOKENS)
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=qwen_text(tokenizer), vision_config=vision, **qwen_ids(tokenizer)
+    )
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+    # It stops at the end of a turn, and at the end of the text.
+    stop = [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    processor = without_video(f"{kind}Processor")(
+        image_processors.qwen2_vl(), tokenizer, None, chat_template=QWEN_CHAT
+    )
+    return generation(model, tokenizer, eos_token_id=stop), processor
+
+
+@specimen(conversation, feeds=("image", "text"))
+def qwen2_vl() -> Built:
     vision = {
         "depth": 2,
         "embed_dim": 32,
@@ -57,29 +67,11 @@ def qwen2_vl() -> Built:
         "num_heads": 2,
         "patch_size": 8,
     }
-    config = Qwen2VLConfig(
-        text_config=qwen_text(tokenizer), vision_config=vision, **qwen_ids(tokenizer)
-    )
-    # Qwen2-VL stops at the end of a turn, and at the end of the text.
-    stop = [tokenizer.eos_token_id, tokenizer.pad_token_id]
-    model = generation(Qwen2VLForConditionalGeneration(config), tokenizer, eos_token_id=stop)
-    images = Qwen2VLImageProcessorPil(
-        patch_size=8, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64}
-    )
-    return model, without_video("Qwen2VLProcessor")(
-        images, tokenizer, None, chat_template=QWEN_CHAT
-    )
+    return qwen_vl("Qwen2VL", vision)
 
 
 @specimen(conversation, feeds=("image", "text"))
 def qwen2_5_vl() -> Built:
-    from transformers import (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen2VLImageProcessorPil,
-    )
-
-    tokenizer = tokenizers.qwen2(*QWEN_TOKENS)
     vision = {
         "depth": 3,
         "hidden_size": 32,
@@ -91,16 +83,7 @@ def qwen2_5_vl() -> Built:
         "fullatt_block_indexes": [1],
         "out_hidden_size": DECODER["hidden_size"],
     }
-    config = Qwen2_5_VLConfig(
-        text_config=qwen_text(tokenizer), vision_config=vision, **qwen_ids(tokenizer)
-    )
-    stop = [tokenizer.eos_token_id, tokenizer.pad_token_id]
-    model = generation(Qwen2_5_VLForConditionalGeneration(config), tokenizer, eos_token_id=stop)
-    images = Qwen2VLImageProcessorPil(
-        patch_size=8, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64}
-    )
-    kind = without_video("Qwen2_5_VLProcessor")
-    return model, kind(images, tokenizer, None, chat_template=QWEN_CHAT)
+    return qwen_vl("Qwen2_5_VL", vision)
 
 
 INTERNVL_CHAT = (
@@ -114,7 +97,6 @@ INTERNVL_CHAT = (
 @specimen(conversation, feeds=("image", "text"))
 def internvl() -> Built:
     from transformers import (
-        GotOcr2ImageProcessorPil,
         InternVLConfig,
         InternVLForConditionalGeneration,
     )
@@ -132,9 +114,7 @@ def internvl() -> Built:
         image_seq_length=4,
     )
     model = generation(InternVLForConditionalGeneration(config), tokenizer)
-    images = GotOcr2ImageProcessorPil(
-        size={"height": 32, "width": 32}, crop_to_patches=True, min_patches=1, max_patches=4
-    )
+    images = image_processors.got_ocr2_tiles()
     kind = without_video("InternVLProcessor")
     processor = kind(images, tokenizer, None, image_seq_length=4, chat_template=INTERNVL_CHAT)
     return model, processor

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import asking, tokenizers
 from .generation import generation
 from .specimen import Built, specimen
+
+ENCODER: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+# Of wav2vec 2.0 and its heirs: from the waveform to features, and to their places.
+CONVOLUTIONS: dict[str, Any] = {
+    "conv_dim": (24,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+BOTH_SIDES: dict[str, Any] = {
+    f"{side}_{what}": size
+    for side in ("encoder", "decoder")
+    for what, size in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))
+}
 
 
 @specimen(asking.speech, feeds=("audio",), seed=1)
@@ -28,12 +48,7 @@ def whisper() -> Built:
         vocab_size=len(tokenizer),
         num_mel_bins=80,
         d_model=32,
-        encoder_layers=2,
-        encoder_attention_heads=4,
-        encoder_ffn_dim=48,
-        decoder_layers=2,
-        decoder_attention_heads=4,
-        decoder_ffn_dim=48,
+        **BOTH_SIDES,
         max_source_positions=100,
         max_target_positions=64,
         **ids,
@@ -69,15 +84,7 @@ def wav2vec2_ctc() -> Built:
 
     tokenizer = tokenizers.letters()
     config = Wav2Vec2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        conv_dim=(24,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-        **tokenizers.ids(tokenizer),
+        **ENCODER, **CONVOLUTIONS, vocab_size=len(tokenizer), **tokenizers.ids(tokenizer)
     )
     features = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     return Wav2Vec2ForCTC(config), Wav2Vec2Processor(features, tokenizer)
@@ -95,17 +102,12 @@ def hubert_ctc() -> Built:
     tokenizer = tokenizers.letters()
     # The large variant: layer norms in the convolutions and before each block, and a mask.
     config = HubertConfig(
+        **ENCODER,
+        **CONVOLUTIONS,
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        conv_dim=(24,) * 7,
         conv_bias=True,
         feat_extract_norm="layer",
         do_stable_layer_norm=True,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
         **tokenizers.ids(tokenizer),
     )
     features = Wav2Vec2FeatureExtractor(return_attention_mask=True)
@@ -123,11 +125,8 @@ def wav2vec2_bert_ctc() -> Built:
 
     tokenizer = tokenizers.letters()
     config = Wav2Vec2BertConfig(
+        **ENCODER,
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
         feature_projection_input_dim=32,
         left_max_position_embeddings=8,
         right_max_position_embeddings=4,
@@ -152,12 +151,7 @@ def speech_to_text() -> Built:
     config = Speech2TextConfig(
         vocab_size=len(tokenizer),
         d_model=32,
-        encoder_layers=2,
-        encoder_ffn_dim=48,
-        encoder_attention_heads=4,
-        decoder_layers=2,
-        decoder_ffn_dim=48,
-        decoder_attention_heads=4,
+        **BOTH_SIDES,
         max_source_positions=200,
         max_target_positions=64,
         conv_channels=40,
@@ -213,15 +207,8 @@ def speecht5() -> Built:
     config = SpeechT5Config(
         vocab_size=len(tokenizer),
         hidden_size=32,
-        encoder_layers=2,
-        encoder_attention_heads=4,
-        encoder_ffn_dim=48,
-        decoder_layers=2,
-        decoder_attention_heads=4,
-        decoder_ffn_dim=48,
-        conv_dim=(24,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
+        **BOTH_SIDES,
+        **CONVOLUTIONS,
         encoder_max_relative_position=20,
         max_text_positions=64,
         decoder_start_token_id=tokenizer.eos_token_id,
