@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmedge.errors import ExportError
+from mmedge.graph.decompositions import only_where_needed
 from mmedge.graph.exporter_rules import linear_rules
 from mmedge.graph.provenance import MODULE_PATH, all_nodes, stamp_module_paths
 from mmedge.graph.recurrent import recurrent_shapes, translations
@@ -55,10 +56,10 @@ def export_component(
     if _is_variadic(component.module):
         shapes = (shapes,)  # type: ignore[assignment]
     try:
-        with _quiet(), recurrent_shapes(), linear_rules(), aid.substituted():
+        with torch.no_grad(), _quiet(), _translating(), aid.substituted():
             program = torch.export.export(
                 component.module,
-                tuple(examples),
+                tuple(_contiguous(example) for example in examples),
                 dynamic_shapes=shapes,
                 strict=False,
                 prefer_deferred_runtime_asserts_over_guards=True,
@@ -110,6 +111,13 @@ def _dynamic_shape(spec: TensorSpec, axes: dict[str, Axis], dims: dict[str, Any]
     return shape
 
 
+def _contiguous(example: torch.Tensor) -> torch.Tensor:
+    """With the strides of its shape: others become symbols and checks that ONNX has no form of."""
+    import torch
+
+    return example.clone(memory_format=torch.contiguous_format)
+
+
 def _is_variadic(module: torch.nn.Module) -> bool:
     parameters = inspect.signature(module.forward).parameters.values()
     return any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
@@ -152,6 +160,13 @@ def _values(model: ir.Model) -> list[ir.Value]:
     found = [value for graph in model.graphs() for value in graph.inputs]
     found += [value for graph in model.graphs() for value in graph.initializers.values()]
     return found + [value for node in all_nodes(model) for value in node.outputs]
+
+
+@contextlib.contextmanager
+def _translating() -> Iterator[None]:
+    """torch's exporter, with shapes of recurrent layers, and without work that changes nothing."""
+    with recurrent_shapes(), linear_rules(), only_where_needed():
+        yield
 
 
 QUIETED = ("torch.onnx", "torch.fx.experimental.symbolic_shapes", "onnxscript", "onnx_ir")
