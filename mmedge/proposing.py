@@ -14,8 +14,10 @@ from typing import Any
 
 from mmedge.checkpoint.adapters import base_directory, is_adapter
 from mmedge.checkpoint.huggingface_class import config_and_class
+from mmedge.checkpoint.huggingface_inputs import config_inputs
 from mmedge.checkpoint.processor_files import ProcessorFound, processor_options
 from mmedge.data.processed import processed
+from mmedge.data.tensor_samples import holds_tensors, tensors_in
 from mmedge.data.upstream import upstream_tensors
 from mmedge.errors import DataError, InputError, ProjectError
 from mmedge.project import (
@@ -104,7 +106,21 @@ def propose(
         f"no recipe takes {view.model_class.__name__}",
         found=f"{reasons}\nprocessor: {found.reason or 'converted'}",
         where=checkpoint,
-        hint=f"mmedge init {checkpoint}  writes a {PROJECT_FILE} to fill in by hand",
+        hint=_way_out(checkpoint, config, found, samples),
+    )
+
+
+def _way_out(checkpoint: Path, config: Any, found: ProcessorFound, samples: tuple[str, ...]) -> str:
+    """What to do where no recipe takes the checkpoint: give the samples that nothing made."""
+    by_hand = f"mmedge init {checkpoint}  writes a {PROJECT_FILE} to fill in by hand"
+    if samples or not found.reasons:
+        return by_hand
+    inputs = config_inputs(checkpoint, config.to_dict())
+    known = ", ".join(f"{i.name}: {i.dtype}[{', '.join(map(str, i.shape))}]" for i in inputs)
+    return (
+        "put the files of its processor beside config.json (processor.save_pretrained writes "
+        "them),\nor give tensors of the model: --sample tensors.npz, written by numpy.savez"
+        + (f",\nprobably with {known}" if known else "")
     )
 
 
@@ -120,17 +136,21 @@ def _sample(
 
     Raises DataError where the samples are the user's.
     """
+    paths = [Path(sample) for sample in samples]
+    if holds_tensors(paths):
+        return {name: array[:1] for name, array in tensors_in(paths[0]).items()}, found
     if found.options is None:
         if samples:
             raise DataError(
                 "nothing converts the samples into the model's tensors",
                 found=found.reason,
                 where=directory,
-                hint="without --sample, transformers' own processor is asked for bundled samples",
+                hint="give the model's tensors: --sample tensors.npz, written by numpy.savez;\n"
+                "without --sample, transformers' own processor is asked for bundled samples",
             )
         return {}, found
     try:
-        _, groups = processed(found.options, directory, [Path(s) for s in samples])
+        _, groups = processed(found.options, directory, paths)
     except (DataError, InputError) as error:
         if samples:
             raise
@@ -156,7 +176,7 @@ def _file(
         processor=proposal.processor or view.processor,
         data=DataTable(
             samples=tuple(str(Path(sample).resolve()) for sample in samples),
-            upstream=not view.processor and bool(view.sample),
+            upstream=not view.processor and bool(view.sample) and not samples,
         ),
     )
 

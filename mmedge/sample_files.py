@@ -1,4 +1,4 @@
-"""Files of samples as a user has them: images, sounds, texts, and JSON with whole examples."""
+"""Files of samples as a user has them: images, sounds, texts, tensors, JSON with examples."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from mmedge.errors import DataError
 
 WHERE = "--sample"
 EXAMPLES = "examples"
+TENSORS = "tensors"
 SUFFIXES = {
     "image": (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
     "audio": (".wav",),
     "text": (".txt",),
     EXAMPLES: (".json", ".jsonl"),
+    TENSORS: (".npz",),
 }
 
 
 def read_sample(path: Path) -> tuple[str, list[Any]]:
     """What kind of sample a file is, a key of SUFFIXES, and what is in it.
 
-    An image or a sound is its path, a text file a text in each line, JSON a dict for each example.
+    An image, a sound or a file of tensors is its path, a text file a text in each line, JSON a
+    dict for each example.
     Raises DataError for a file that is not there, of another suffix, broken or empty.
     """
     if not path.is_file():
@@ -31,7 +34,7 @@ def read_sample(path: Path) -> tuple[str, list[Any]]:
     if kind is None:
         known = ", ".join(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
         raise DataError(f"{path.name} is no sample that mmedge reads", expected=known, where=path)
-    if kind in ("image", "audio"):
+    if kind in ("image", "audio", TENSORS):
         return kind, [str(path)]
     return kind, _examples(path) if kind == EXAMPLES else _lines(path)
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mmedge.data.processed import samples_of_processor, samples_of_upstream
 from mmedge.data.upstream import upstream_tensors
+from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError, DataError, InputError, MmedgeError, ProjectError
 from mmedge.pipeline import compile_project
 from mmedge.proposing import LAST, is_bare_checkpoint, propose
@@ -148,6 +149,7 @@ def test_samples_for_a_processor_that_is_not_known(checkpoint: Checkpoint, tmp_p
         propose(checkpoint("owlv2"), samples=(str(tmp_path / "own.png"),))
     assert "Owlv2Processor" in str(caught.value)
     assert "without --sample" in str(caught.value)
+    assert ".npz" in str(caught.value)
 
 
 def test_without_processor_files_the_way_out_is_told(changed: Callable[[str], Path]) -> None:
@@ -157,7 +159,36 @@ def test_without_processor_files_the_way_out_is_told(changed: Callable[[str], Pa
     text = str(caught.value)
     assert all(f"{name}: " in text for name in LAST)
     assert "AutoTokenizer.from_pretrained" in text
-    assert f"mmedge init {directory}" in text
+    assert "--sample tensors.npz" in text
+    assert "pixel_values: float32[batch, 3, 32, 32]" in text
+    assert "mmedge init" not in text, "that would guess what is asked for here"
+
+
+def test_tensors_of_the_model_are_the_way_out(
+    checkpoint: Checkpoint, changed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Another recipe, other axes or another set than with the processor's would be a surprise."""
+    usual = propose(checkpoint("clip"))
+    made = samples_of_processor(usual.project).groups[0]
+    np.savez(tmp_path / "own.npz", **made)
+    found = propose(without_processor(changed("clip")), samples=(str(tmp_path / "own.npz"),))
+    assert (found.recipe, found.proposal.axes) == (usual.recipe, usual.proposal.axes)
+    assert found.project.file.inputs == usual.project.file.inputs
+    assert (found.raw_inputs(), found.project.file.data.upstream) == ([], False)
+    samples = load_samples(found.project, "evaluation")
+    assert (samples.real, samples.origin) == (True, "--sample (tensors)")
+    for name, array in made.items():
+        np.testing.assert_array_equal(samples.groups[0][name], array)
+
+
+def test_tensors_of_one_modality_are_not_enough(
+    changed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "own.npz", pixel_values=np.zeros((2, 3, 32, 32), np.float32))
+    directory = without_processor(changed("clip"))
+    with pytest.raises(ProjectError, match="no recipe takes CLIPModel") as caught:
+        propose(directory, samples=(str(tmp_path / "own.npz"),))
+    assert "no sample of its text input is known" in str(caught.value)
 
 
 def test_a_model_is_not_compiled_for_one_of_its_modalities(changed: Callable[[str], Path]) -> None:

@@ -20,8 +20,9 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_an_image_and_a_sound_are_their_paths(tmp_path: Path) -> None:
-    for kind, name in (("image", "a cat.PNG"), ("audio", "speech.wav")):
+def test_what_is_no_text_is_its_path(tmp_path: Path) -> None:
+    named = (("image", "a cat.PNG"), ("audio", "speech.wav"), ("tensors", "both.npz"))
+    for kind, name in named:
         path = write(tmp_path / name, b"anything")
         assert read_sample(path) == (kind, [str(path)])
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mmedge.data.processed import samples_of_processor, samples_of_upstream
+from mmedge.data.tensor_samples import holds_tensors, samples_of_tensors
 from mmedge.errors import DataError, InputError
 from mmedge.project import Project
 from mmedge.project_modules import user_line
@@ -35,8 +36,9 @@ SEED = 0
 def load_samples(project: Project, purpose: str) -> Samples:
     """The samples of `[data] calibration` or `evaluation`; each stands in for the other.
 
-    Without either, the project's raw samples (or the bundled ones) through its processor;
-    without a processor, synthetic samples that say so. Raises DataError for an empty or wrong set.
+    Without either, the project's samples, which are tensors or go through its processor (so do
+    the bundled ones); without a processor, synthetic samples that say so. Raises DataError for an
+    empty or wrong set.
     """
     table = project.file.data
     named = {"calibration": table.calibration, "evaluation": table.evaluation}
@@ -45,6 +47,8 @@ def load_samples(project: Project, purpose: str) -> Samples:
         return _from_loader(project, named[purpose])
     if named[other] and purpose == "calibration":
         return _from_loader(project, named[other])
+    if holds_tensors([project.directory / path for path in table.samples]):
+        return samples_of_tensors(project)
     if project.file.processor:
         return samples_of_processor(project)
     if table.upstream:
