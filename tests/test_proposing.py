@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from mmedge.data.processed import samples_of_processor, samples_of_upstream
-from mmedge.data.upstream import upstream_tensors
 from mmedge.data.samples import load_samples
+from mmedge.data.upstream import upstream_tensors
 from mmedge.errors import CheckpointError, DataError, InputError, MmedgeError, ProjectError
 from mmedge.pipeline import compile_project
 from mmedge.proposing import LAST, is_bare_checkpoint, propose
