@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from mmedge.optional import require
-from mmedge.report import comparison, latency_rows, layer_account, quantities, reproduce, stage_rows
+from mmedge.report import (
+    attention_account,
+    comparison,
+    latency_rows,
+    layer_account,
+    quantities,
+    reproduce,
+    stage_rows,
+)
 from mmedge.report.caveats import disturbances
 from mmedge.report.latency_plot import latency_plot
 from mmedge.report.size_plot import size_plot
@@ -83,6 +91,8 @@ def _facts(report: dict[str, Any]) -> dict[str, Any]:
         "layer_rows": layer_account.layer_rows(report),
         "treatments": layer_account.treatments(report),
         "listed_parameters": layer_account.listed_parameters(report),
+        "attention_rows": attention_account.attention_rows(report),
+        "attention_summary": attention_account.attention_summary(report),
         "comparisons": _comparisons(report),
         "latency_rows": latency_rows.latency_rows(report),
         "steady_rows": latency_rows.steady_rows(report),

@@ -29,6 +29,7 @@ def complete_report(
     speedup: tuple[float, float, float] = (4.2, 4.0, 4.4),
     optional: bool = False,
     generates: bool = False,
+    attends: bool = False,
 ) -> dict[str, Any]:
     """A report of encoders side by side, and a last component "fusion" that joins them.
 
@@ -36,6 +37,7 @@ def complete_report(
         and gives "logits". With one component, fusion reads the only input itself.
     speedup: value, low and high of the measured speed-up, end to end and by component.
     optional: the first input may be absent, and the runs without it were compared.
+    attends: fusion has one attention, fused.
     generates: fusion is a decoder with one cache tensor, and the output is "tokens".
     """
     encoders = [f"encoder_{i}" for i in range(components - 1)]
@@ -45,7 +47,9 @@ def complete_report(
         component(encoder, {"x": source}, "features")
         for encoder, source in zip(encoders, inputs, strict=False)
     ]
-    parts.append(component("fusion", {f"x{i}": s for i, s in enumerate(sources)}, "logits"))
+    parts.append(
+        component("fusion", {f"x{i}": s for i, s in enumerate(sources)}, "logits", attends=attends)
+    )
     output = "tokens" if generates else "logits"
     absent = inputs[:1] if optional else []
     return {
@@ -153,7 +157,9 @@ def generation() -> dict[str, Any]:
     }
 
 
-def component(name: str, bindings: dict[str, str], output: str) -> dict[str, Any]:
+def component(
+    name: str, bindings: dict[str, str], output: str, *, attends: bool = False
+) -> dict[str, Any]:
     passes = {"FoldConstants": [], "RemoveNoOps": ["removed 1 Identity"]}
     return {
         "name": name,
@@ -172,7 +178,7 @@ def component(name: str, bindings: dict[str, str], output: str) -> dict[str, Any
         "rewrite": {
             "nodes": 2,
             "weight_bytes": 440,
-            "attention": [],
+            "attention": [attention(f"{name}.heads", fused=True)] if attends else [],
             "passes": [
                 {
                     "name": done,
@@ -190,6 +196,11 @@ def component(name: str, bindings: dict[str, str], output: str) -> dict[str, Any
             layer(f"{name}.act", "ReLU", 0, operators={"Relu": 2}),
         ],
     }
+
+
+def attention(module: str, *, fused: bool) -> dict[str, str]:
+    treatment = ("fused", "one Attention operator") if fused else ("left", "the model multiplies")
+    return {"module": module, **dict(zip(("treatment", "why"), treatment, strict=True))}
 
 
 def layer(module: str, kind: str, parameters: int, *, operators: dict[str, int]) -> dict[str, Any]:

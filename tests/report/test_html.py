@@ -11,6 +11,7 @@ import pytest
 from mmedge.report.html import SECTIONS, render_html
 
 HOSTILE = "<script>alert(1)</script>\"'&"
+HOSTILE_BLOCK = {"module": HOSTILE, "treatment": HOSTILE, "why": HOSTILE}
 VOID = {"meta", "link", "br", "input"}
 
 
@@ -117,11 +118,38 @@ def test_every_layer_is_listed(report: dict[str, Any]) -> None:
     ]  # fmt: skip
 
 
+def test_every_attention_is_accounted_for(make_report: Any) -> None:
+    """Those treated alike share a row, which names every module."""
+    report = make_report(attends=True)
+    first = report["components"][0]["rewrite"]["attention"]
+    first += [
+        {"module": module, "treatment": "left", "why": why}
+        for module, why in (("a.0", "opset 22"), ("a.1", "opset 22"), ("", "it divides"))
+    ]
+    first += [{"module": "a.2", "treatment": "left", "why": "opset 22"}]
+    page = _page(report)
+    assert page.rows["attention-table"][1:] == [
+        ["encoder_0", "3", "left", "opset 22", "a.0 … a.2a.0, a.1, a.2"],
+        ["encoder_0", "1", "left", "it divides", "(the model itself)"],
+        ["fusion", "1", "fused", "one Attention operator", "fusion.heads"],
+    ]
+    assert "1 of 5 attentions fused into one operator each. None in encoder_1." in page.text(
+        "layers"
+    )
+
+
+def test_a_model_without_attention_says_so(report: dict[str, Any]) -> None:
+    page = _page(report)
+    assert "No component has attention." in page.text("layers")
+    assert "attention-table" not in page.rows
+
+
 @pytest.mark.parametrize(
     ("where", "section"),
     [
         (lambda r: r.update(name=HOSTILE), "verdict"),
         (lambda r: r["components"][0]["layers"][0].update(module=HOSTILE), "layers"),
+        (lambda r: r["components"][0]["rewrite"].update(attention=[HOSTILE_BLOCK]), "layers"),
         (lambda r: r["components"][0].update(modality=HOSTILE), "wiring"),
         (lambda r: r["inputs"][0]["preprocess"].update({HOSTILE: HOSTILE}), "input"),
         (lambda r: r["measurement"].update(dirty=[HOSTILE]), "latency"),
