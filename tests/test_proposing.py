@@ -216,14 +216,45 @@ def test_a_tokenizer_that_only_upstream_reads(changed: Callable[[str], Path]) ->
     assert found.raw_inputs() == []
 
 
+def edit_images(directory: Path, **values: Any) -> None:
+    """Changes what processor_config.json says of images."""
+    path = directory / "processor_config.json"
+    images = json.loads(path.read_text())["image_processor"]
+    edit(path, image_processor={**images, **values})
+
+
 def test_a_processor_that_refuses_the_bundled_samples(changed: Callable[[str], Path]) -> None:
+    """Grey images alone: upstream's refuses colour too, and the sample and the reason are told."""
     directory = changed("clip")
-    settings = json.loads((directory / "processor_config.json").read_text())
-    settings["image_processor"]["crop_size"] = {"height": 0, "width": 0}
-    (directory / "processor_config.json").write_text(json.dumps(settings))
-    with pytest.raises(MmedgeError) as caught:
+    assert propose(directory).recipe == "hf_dual_encoder"
+    edit_images(directory, image_mean=[0.5], image_std=[0.5])
+    with pytest.raises(ProjectError, match="no recipe takes CLIPModel") as caught:
         propose(directory)
-    assert "None" not in str(caught.value)
+    told = str(caught.value)
+    assert "hf_dual_encoder: no sample of its image input is known" in told
+    assert "the processor does not take sample 0 of bundled photographs" in told
+    assert "another number of channels than the model: 3" in told
+    assert "--sample tensors.npz" in told
+
+
+def test_a_processor_that_refuses_the_users_sample(
+    changed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Nothing else is tried then: the user wants this one."""
+    directory = changed("clip")
+    edit_images(directory, image_mean=[0.5], image_std=[0.5])
+    Image.new("RGB", (40, 30)).save(tmp_path / "red.png")
+    with pytest.raises(DataError, match="does not take sample 0 of --sample") as caught:
+        propose(directory, samples=(str(tmp_path / "red.png"),))
+    assert caught.value.details["expected"] == 1, "channels"
+
+
+def test_an_impossible_option_of_the_processor_is_named(changed: Callable[[str], Path]) -> None:
+    directory = changed("clip")
+    edit_images(directory, crop_size={"height": 0, "width": 0})
+    with pytest.raises(ProjectError, match="a value has the wrong type") as caught:
+        propose(directory)
+    assert "`$.crop.height`" in str(caught.value.details["found"])
 
 
 def test_what_is_a_bare_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
