@@ -109,6 +109,7 @@ def _limit(generation: Generation, options: GenerateOptions, room: int | None) -
         raise InputError(
             f"the prompt is too long for decoder {generation.decoder!r}",
             found=f"{1 - room} tokens more than it has room for",
+            hint="a shorter text, fewer or smaller images" + _more_room(generation),
         )
     asked = options.max_new_tokens
     if asked is None:
@@ -118,9 +119,25 @@ def _limit(generation: Generation, options: GenerateOptions, room: int | None) -
             "max_new_tokens is outside what the model was compiled for",
             found=asked,
             expected=f"0..{generation.max_new_tokens}",
+            hint=_longer_answers(generation.max_new_tokens) if asked > 0 else None,
         )
     if room is not None and asked > room:
         raise InputError(
-            "max_new_tokens does not fit behind this prompt", found=asked, expected=f"0..{room}"
+            "max_new_tokens does not fit behind this prompt",
+            found=asked,
+            expected=f"0..{room}",
+            hint=f"--max-new-tokens {room}, a shorter text{_more_room(generation)}",
         )
     return asked
+
+
+def _longer_answers(limit: int) -> str:
+    return (
+        f"--max-new-tokens {limit}; for longer answers compile again, after raising max_new_tokens "
+        "in the\ncheckpoint's generation_config.json, or in [recipe] of the project that "
+        "`mmedge init` writes"
+    )
+
+
+def _more_room(generation: Generation) -> str:
+    return "" if generation.capacity is None else ", or compile with a larger --cache-capacity"

@@ -150,8 +150,14 @@ def test_no_tokens_may_be_asked_for() -> None:
 
 @pytest.mark.parametrize("asked", [-1, 13])
 def test_more_tokens_than_compiled_for_are_refused(asked: int) -> None:
-    with pytest.raises(InputError, match="max_new_tokens"):
+    with pytest.raises(InputError, match="max_new_tokens") as caught:
         generate(scripted(), np.zeros((2, VOCABULARY)), max_new_tokens=asked)
+    advice = caught.value.details["try"]
+    if asked < 0:
+        assert advice is None
+    else:
+        assert "--max-new-tokens 12" in str(advice)
+        assert "generation_config.json" in str(advice)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
