@@ -9,6 +9,7 @@ from mmedge.checkpoint.huggingface import checked_config
 from mmedge.checkpoint.model_class import model_class
 from mmedge.errors import CheckpointError
 from mmedge.optional import require
+from mmedge.quiet_upstream import quiet_transformers
 
 
 def config_and_class(directory: Path, *, trusted: bool = False) -> tuple[Any, type[Any]]:
@@ -20,7 +21,8 @@ def config_and_class(directory: Path, *, trusted: bool = False) -> tuple[Any, ty
     config = checked_config(directory)
     transformers = require("transformers")
     try:
-        parsed, found, _ = model_class(config, directory, trusted=trusted)
+        with quiet_transformers():
+            parsed, found, _ = model_class(config, directory, trusted=trusted)
     except CheckpointError:
         raise
     except Exception as error:  # transformers raises ValueError, OSError, KeyError

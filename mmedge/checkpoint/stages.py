@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmedge.artifact import Artifact
 from mmedge.errors import CheckpointError
+from mmedge.project import Project
 from mmedge.stage import Workspace
 
 
@@ -18,10 +19,17 @@ class Load:
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with the record of how the checkpoint was loaded."""
-        workspace.progress(f"loading {workspace.project.file.model.weights}")
+        workspace.progress(f"loading {_named(workspace.project)}")
         return artifact.with_record(self.name, workspace.load_record)
 
     def ensures(self, artifact: Artifact) -> None:
         """There is something to compile."""
         if not artifact.records[self.name]["parameters"]:
             raise CheckpointError("the model has no parameters", hint="check [model] weights")
+
+
+def _named(project: Project) -> str:
+    """The checkpoint as the project names it; of a directory, which may be ".", where it is."""
+    weights = project.file.model.weights
+    place = project.directory / weights
+    return str(place.resolve()) if place.is_dir() else weights

@@ -66,7 +66,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     if quiet:
         yield lambda line: None
     elif not console.is_terminal:
-        yield lambda line: console.print(f"· {line}", highlight=False, markup=False)
+        yield lambda line: console.print(f"· {line}", highlight=False, markup=False, soft_wrap=True)
     else:
         with console.status("starting") as status:
             yield lambda line: status.update(line)
