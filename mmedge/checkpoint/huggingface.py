@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SINGLE_FILE = "model.safetensors"
 OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", ".safetensors"}
+CONFIG_AGAIN = (
+    "copy it again from where the checkpoint came from; model.save_pretrained(directory) writes it"
+)
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 
 
@@ -34,10 +37,12 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise CheckpointError("config.json cannot be read", found=error, where=path) from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise CheckpointError(
+            "config.json cannot be read", found=error, where=path, hint=CONFIG_AGAIN
+        ) from error
     if not isinstance(config, dict):
-        raise CheckpointError("config.json is not a JSON object", where=path)
+        raise CheckpointError("config.json is not a JSON object", where=path, hint=CONFIG_AGAIN)
     return config
 
 

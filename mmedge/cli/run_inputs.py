@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmedge.errors import InputError
     from mmedge.runtime import Bundle
 
 
@@ -67,11 +68,28 @@ def _named(modality: str, bundle: Bundle) -> str:
     if modality in names:
         return modality
     fitting = bundle.raw_inputs.of_modality(modality)
-    if len(fitting) != 1:
+    if not fitting:
+        raise _not_taken(modality, bundle)
+    if len(fitting) > 1:
         raise InputError(
             f"it is not clear which input --{modality} is",
-            found=f"that could be {' or '.join(fitting)}" if fitting else "none takes that",
+            found=f"that could be {' or '.join(fitting)}",
             expected=f"one of {', '.join(names)}",
             hint="name it: -i NAME=VALUE",
         )
     return fitting[0]
+
+
+def _not_taken(modality: str, bundle: Bundle) -> InputError:
+    """No input of the model is of that modality, or nothing in the bundle makes its tensors."""
+    from mmedge.errors import InputError
+
+    tensors = [i.spec.name for i in bundle.wiring.inputs if i.modality == modality]
+    named = ", ".join(bundle.raw_inputs.names)
+    if not tensors:
+        return InputError(f"the model takes no {modality}", expected=f"one of {named}")
+    return InputError(
+        f"nothing in the bundle makes tensors of {modality}",
+        expected=f"one of {named}",
+        hint=" ".join(f"-i {name}=FILE.npy" for name in tensors),
+    )

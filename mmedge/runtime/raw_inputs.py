@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -59,20 +59,21 @@ class RawInputs:
         }
         return tensors | self._converted(raw, tensors)
 
-    def check_complete(self, inputs: Mapping[str, Any]) -> None:
+    def check_complete(self, inputs: Mapping[str, Any], *, settled: Iterable[str] = ()) -> None:
         """Raise InputError where a raw input is missing whose tensors the model cannot do without.
 
-        In the caller's terms: "image", where `check_inputs` would ask for its pixel_values.
+        In the caller's terms: "image", where `check_inputs` would ask for its pixel_values;
+        whoever gives tensors alone is asked for tensors. settled: what an earlier call was given.
         """
-        given = {name for name, value in inputs.items() if value is not None}
-        if self.processor is None or not given & set(self.raw_names):
+        given = {name for name, value in inputs.items() if value is not None} | {*settled}
+        if self.processor is None or (given and not given & set(self.raw_names)):
             return
         required = {i.spec.name for i in self._wiring.inputs if not i.optional} - given
         for name, raw in self.processor.raw_inputs().items():
             if name not in given and required.intersection(raw.tensors):
                 raise InputError(
                     f"input {name!r} is missing",
-                    found=", ".join(sorted(given)),
+                    found=", ".join(n for n in self.names if n in given) or "no inputs",
                     expected=", ".join(self.raw_names),
                 )
 

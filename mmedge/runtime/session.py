@@ -71,6 +71,8 @@ class Session:
         """All inputs that are still needed, and what is known."""
         given = {name: value for name, value in inputs.items() if value is not None}
         self.kept.check_new(given.keys(), raw=self._raw.keys())
+        settled = (*self._raw, *self.kept.given)
+        self._bundle.raw_inputs.check_complete(given, settled=settled)
         tensors = self._bundle.preprocess({**self._raw_beside(given), **given})
         for name, before in self.kept.given.items():
             if name in tensors and not same(before, tensors.pop(name)):

@@ -91,7 +91,11 @@ def test_without_a_tokenizer_tokens_are_printed(
     lines = run("run", path, "-i", ids, "--max-new-tokens", 3).out.splitlines()
     assert [[int(token) for token in line.split()] for line in lines] == done.json["tokens"]
     failed = run("run", path, "--text", "red", "--json")
-    assert (failed.code, failed.json["message"]) == (11, "it is not clear which input --text is")
+    assert (failed.code, failed.json["message"]) == (
+        11,
+        "nothing in the bundle makes tensors of text",
+    )
+    assert "-i input_ids=FILE.npy" in failed.json["try"]
 
 
 @pytest.mark.parametrize(
@@ -105,11 +109,11 @@ def test_without_a_tokenizer_tokens_are_printed(
         (["--top-k", "0"], 2, "top-k"),
         (["--seed", "-1"], 2, "seed"),
         (["--max-new-tokens", "-1"], 2, "max-new-tokens"),
-        (["--max-new-tokens", "17"], 11, "max_new_tokens"),
+        (["--max-new-tokens", "17"], 11, "try:      --max-new-tokens 16"),
         (["--stop-token", "99"], 11, "not in the vocabulary"),
-        (["--image", "photo.png"], 11, "which input --image is"),
+        (["--image", "photo.png"], 11, "nothing in the bundle makes tensors of image"),
         (["--text", "red"], 11, "given twice"),
-        (["--audio", "a.wav"], 11, "none takes that"),
+        (["--audio", "a.wav"], 11, "the model takes no audio"),
     ],
 )
 def test_what_does_not_fit(

@@ -108,6 +108,20 @@ def test_raw_values_that_do_not_fit(bundle: Bundle, inputs: Any, problem: str) -
         bundle(**inputs)
 
 
+def test_what_is_missing_is_asked_for_in_the_callers_words(bundle: Bundle) -> None:
+    """Nobody who gives pictures and texts has heard of input_ids."""
+    session = bundle.encode(image=RED)
+    for call in (session, session.generate):
+        with pytest.raises(InputError, match="input 'text' is missing") as caught:
+            call()
+        assert str(caught.value.details["found"]).startswith("image")
+    with pytest.raises(InputError, match="input 'text' is missing") as caught:
+        bundle()
+    assert caught.value.details["found"] == "no inputs"
+    with pytest.raises(InputError, match="input 'input_ids' is missing"):
+        bundle.encode(pixel_values=pixels(RED)).generate()
+
+
 def test_text_that_was_encoded_without_its_image_is_told(bundle: Bundle) -> None:
     """With an image the prompt is another one."""
     session = bundle.encode(text="what ?")

@@ -85,7 +85,9 @@ def read_wav(path: Path) -> tuple[Array, int]:
             f"{path} cannot be read as a sound",
             found=f"{type(error).__name__}: {error}",
             expected="a PCM .wav file",
-            hint="ffmpeg -i INPUT -acodec pcm_s16le OUTPUT.wav",
+            hint="check the path: it is seen from the current directory"
+            if isinstance(error, FileNotFoundError)
+            else "ffmpeg -i INPUT -acodec pcm_s16le OUTPUT.wav",
         ) from error
     if width not in (1, 2, 3, 4) or len(data) != frames * channels * width:
         raise InputError(

@@ -12,6 +12,7 @@ from mmedge.errors import InputError
 from mmedge.optional import require
 
 MAX_PIXELS = 10**8  # 300 MB once decoded to RGB; a header may claim any size
+SMALLER = f"scale it down to {MAX_PIXELS // 10**6} megapixels or less: the model sees far fewer"
 
 
 def open_image(path: Path, input_name: str) -> Any:
@@ -26,7 +27,16 @@ def open_image(path: Path, input_name: str) -> Any:
             f"{path} cannot be read as an image for input {input_name!r}",
             found=f"{type(error).__name__}: {error}",
             expected="an image file that Pillow reads",
+            hint=_advice(error),
         ) from error
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "check the path: it is seen from the current directory"
+    if type(error).__name__ == "DecompressionBombError":
+        return SMALLER
+    return "convert it to PNG or JPEG"
 
 
 def upright_opaque(image: Any, input_name: str) -> Any:
@@ -60,6 +70,7 @@ def check_pixels(width: int, height: int, input_name: str) -> None:
             f"the image for input {input_name!r} has an impossible size",
             found=f"{width} x {height} pixels",
             expected=f"1 to {MAX_PIXELS} pixels",
+            hint=SMALLER if width * height > MAX_PIXELS else None,
         )
 
 

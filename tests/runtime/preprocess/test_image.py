@@ -187,8 +187,17 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("width", [10_001, 40_000])
 def test_absurdly_large_files_are_refused_before_decoding(tmp_path: Path, width: int) -> None:
     (tmp_path / "bomb.png").write_bytes(png_header(width, 10_000))
-    with pytest.raises(InputError, match=r"impossible size|DecompressionBomb"):
+    with pytest.raises(InputError, match=r"impossible size|DecompressionBomb") as caught:
         convert(tmp_path / "bomb.png", (4, 4))
+    assert "scale it down to 100 megapixels" in str(caught.value.details["try"])
+
+
+def test_what_to_do_about_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    for name, advice in (("missing.png", "check the path"), ("text.png", "PNG or JPEG")):
+        with pytest.raises(InputError, match="cannot be read as an image") as caught:
+            convert(tmp_path / name, (4, 4))
+        assert advice in str(caught.value.details["try"])
 
 
 def test_absurdly_large_arrays_are_refused() -> None:

@@ -32,7 +32,6 @@ def test_a_raw_value_without_preprocessing_names_the_tensor(tmp_path: Path, valu
         (np.zeros((3, 4, 4), np.float32), "add the batch axis: array[None]"),
         (np.zeros((1, 3, 4, 4)), 'array.astype("float32")'),
         (np.zeros((3, 4, 4)), "add the batch axis: array[None], and convert it: array.astype("),
-        ("a.png", "None"),
     ],
 )
 @pytest.mark.parametrize("options", [{}, IMAGE])
@@ -41,6 +40,13 @@ def test_an_array_that_does_not_fit_is_told_how_to(
 ) -> None:
     with pytest.raises(InputError) as caught:
         preprocess(ModelInput(PIXELS, preprocess=options), value, files=tmp_path)
+    assert hint in str(caught.value.details["try"])
+
+
+@pytest.mark.parametrize(("options", "hint"), [({}, "None"), (IMAGE, "check the path")])
+def test_a_file_that_is_not_there(tmp_path: Path, options: dict, hint: str) -> None:
+    with pytest.raises(InputError) as caught:
+        preprocess(ModelInput(PIXELS, preprocess=options), "a.png", files=tmp_path)
     assert hint in str(caught.value.details["try"])
 
 
