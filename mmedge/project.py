@@ -13,101 +13,44 @@ from typing import Any
 import msgspec
 
 from mmedge.errors import ProjectError
+from mmedge.project_checks import checked_file
+from mmedge.project_file import (
+    MODALITIES,
+    PROJECT_FILE,
+    SCHEMA,
+    ComponentTable,
+    DataTable,
+    InputTable,
+    ModelTable,
+    OutputTable,
+    ProjectFile,
+)
 from mmedge.project_modules import import_from
 from mmedge.runtime.processors import load_processor
 from mmedge.sample_files import files_behind
 from mmedge.storage import sha256_file
-from mmedge.strict import decode, nearest, read_toml
-from mmedge.tensors import DTYPES, Axis, Dim, TensorSpec
+from mmedge.strict import nearest, read_toml
+from mmedge.tensors import Axis, TensorSpec
 from mmedge.wiring import ModelInput
 
-PROJECT_FILE = "mmedge.toml"
+__all__ = [
+    "CHECKPOINT_CONFIG",
+    "MODALITIES",
+    "PROJECT_FILE",
+    "SCHEMA",
+    "ComponentTable",
+    "DataTable",
+    "InputTable",
+    "ModelTable",
+    "OutputTable",
+    "Project",
+    "ProjectFile",
+    "load_project",
+    "project_from_mapping",
+]
+
 # What makes a directory a Hugging Face checkpoint.
 CHECKPOINT_CONFIG = "config.json"
-SCHEMA = 1
-MODALITIES = ("image", "text", "audio", "video", "tensor", "indicator")
-
-
-class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[model]: where the model comes from.
-
-    factory: "module:function" in the project directory; called with `arguments`, returns the
-        torch.nn.Module without trained weights. Not needed for .pt2 and Hugging Face checkpoints.
-    weights: the checkpoint, relative to the project directory.
-    """
-
-    weights: str = ""
-    factory: str = ""
-    arguments: dict[str, Any] = {}
-
-
-class InputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[inputs.NAME]: one argument of the model's forward, in order."""
-
-    shape: tuple[Dim, ...]
-    dtype: str = "float32"
-    modality: str = "tensor"
-    preprocess: dict[str, Any] = {}
-    optional: bool = False
-    substitute: str = "zeros"
-    indicates: str | None = None
-
-
-class OutputTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[outputs.NAME]: what is known of an output; `labels` is a JSON list of class names."""
-
-    labels: str | None = None
-
-
-class ComponentTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[components.NAME]: a component of a project that wires itself, in order of execution.
-
-    module: dotted path of the submodule that this component is.
-    inputs: sources, in the order of the submodule's arguments.
-    outputs: names of what it returns.
-    """
-
-    module: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    modality: str = "tensor"
-
-
-class DataTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[data]: loaders ("module:function") of real samples, and the metric of the task.
-
-    samples: files to verify with where there is a [processor] and no loader: images, sounds,
-        texts, or JSON with whole examples.
-    upstream: without a [processor], real samples are made into tensors by the processor class of
-        transformers, which does not travel in the bundle.
-    """
-
-    calibration: str = ""
-    evaluation: str = ""
-    metric: str = ""
-    samples: tuple[str, ...] = ()
-    upstream: bool = False
-
-
-class ProjectFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """mmedge.toml, decoded.
-
-    processor: options of `mmedge.runtime.processors`, for models whose raw inputs are converted
-        together; [inputs.NAME.preprocess] converts one by itself.
-    """
-
-    name: str
-    schema: int = SCHEMA
-    model: ModelTable = ModelTable()
-    inputs: dict[str, InputTable] = {}
-    outputs: dict[str, OutputTable] = {}
-    recipe: dict[str, Any] = {}
-    components: dict[str, ComponentTable] = {}
-    wiring: dict[str, str] = {}
-    axes: dict[str, Axis] = {}
-    processor: dict[str, Any] = {}
-    data: DataTable = DataTable()
-    compile: dict[str, Any] = {}
 
 
 class Project:
@@ -231,27 +174,7 @@ def project_from_mapping(
 ) -> Project:
     """A project in `directory` from the content of its mmedge.toml, which is at `where`."""
     where = where or directory / PROJECT_FILE
-    _check_schema(data.get("schema", SCHEMA), where)
-    decoded = decode(data, ProjectFile, where=where)
-    for name, table in decoded.inputs.items():
-        _check_input(name, table, decoded, where)
-    for name in decoded.axes:
-        _check_axis(name, decoded, where)
-    return Project(directory, decoded)
-
-
-def _check_schema(schema: object, where: Path) -> None:
-    """Before any key is looked at: a newer schema may well have keys that are unknown here."""
-    if not isinstance(schema, int) or schema < 1:
-        raise ProjectError("schema is not a version", found=schema, expected=SCHEMA, where=where)
-    if schema > SCHEMA:
-        raise ProjectError(
-            f"{where.name} has a newer schema than this mmedge reads",
-            found=schema,
-            expected=f"at most {SCHEMA}",
-            where=where,
-            hint="pip install --upgrade mmedge",
-        )
+    return Project(directory, checked_file(data, where=where))
 
 
 def _files(directory: Path) -> Iterator[Path]:
@@ -270,73 +193,3 @@ def _files(directory: Path) -> Iterator[Path]:
 def _is_build_output(part: str) -> bool:
     """Bytecode, hidden files and bundles inside a project are not part of it."""
     return part.startswith(".") or part == "__pycache__" or part.endswith(".mmedge")
-
-
-def _check_input(name: str, table: InputTable, file: ProjectFile, where: Path) -> None:
-    if not name.isidentifier():
-        raise ProjectError(f"[inputs.{name}] is not a Python argument name", where=where)
-    if table.dtype not in DTYPES:
-        raise ProjectError(
-            f"[inputs.{name}] has an unknown dtype",
-            found=table.dtype,
-            where=where,
-            hint=nearest(table.dtype, list(DTYPES)),
-        )
-    if table.modality not in MODALITIES:
-        raise ProjectError(
-            f"[inputs.{name}] has an unknown modality",
-            found=table.modality,
-            where=where,
-            hint=nearest(table.modality, list(MODALITIES)),
-        )
-    if table.indicates is not None and table.indicates not in file.inputs:
-        raise ProjectError(
-            f"[inputs.{name}] indicates an input that is not declared",
-            found=table.indicates,
-            where=where,
-            hint=nearest(table.indicates, list(file.inputs)),
-        )
-    if not table.shape:
-        raise ProjectError(
-            f"[inputs.{name}] has no axes: every input starts with the axis that counts examples",
-            expected='a shape like ["batch"]',
-            where=where,
-        )
-    bad = [dim for dim in table.shape if isinstance(dim, int) and dim < 1]
-    if bad:
-        raise ProjectError(
-            f"[inputs.{name}] has a dimension below 1",
-            found=list(table.shape),
-            expected='sizes of at least 1, or axis names like "batch"',
-            where=where,
-        )
-
-
-def _check_axis(name: str, file: ProjectFile, where: Path) -> None:
-    axis = file.axes[name]
-    if not 0 <= axis.min <= axis.opt <= axis.max:
-        raise ProjectError(
-            f"[axes] {name} is not ordered",
-            found=f"min={axis.min}, opt={axis.opt}, max={axis.max}",
-            expected="0 <= min <= opt <= max",
-            where=where,
-        )
-    if axis.step < 1 or any(size % axis.step for size in (axis.min, axis.opt, axis.max)):
-        raise ProjectError(
-            f"[axes] {name} has sizes that are no multiples of its step",
-            found=f"min={axis.min}, opt={axis.opt}, max={axis.max}, step={axis.step}",
-            expected="a step of at least 1 that divides min, opt and max",
-            where=where,
-        )
-    if axis.min == axis.max:
-        raise ProjectError(
-            f"[axes] {name} has one size only, so it is not dynamic",
-            found=f"min={axis.min}, max={axis.max}",
-            where=where,
-            hint=f"write {axis.max} instead of {name!r} in the shapes of [inputs]",
-        )
-    used = {dim for table in file.inputs.values() for dim in table.shape if isinstance(dim, str)}
-    if file.inputs and name not in used:
-        raise ProjectError(
-            f"[axes] {name} is in no input's shape", where=where, hint=nearest(name, sorted(used))
-        )

@@ -23,18 +23,6 @@ GOOD: dict[str, Any] = {
 PROJECT_TOML = 'name = "other"\n[inputs.x]\nshape = ["batch", {size}]\n'
 
 
-def with_value(path: str, value: object) -> dict[str, Any]:
-    """GOOD with one more value, at a dotted path."""
-    *tables, key = path.split(".")
-    data: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in GOOD.items()}
-    data["inputs"] = {name: dict(table) for name, table in GOOD["inputs"].items()}
-    inner = data
-    for table in tables:
-        inner = inner.setdefault(table, {})
-    inner[key] = value
-    return data
-
-
 @pytest.fixture
 def module(tmp_path: Path) -> Callable[..., Any]:
     """`module("name", **files)` makes a project with these Python files."""
@@ -55,61 +43,6 @@ def test_a_good_project() -> None:
     assert project.name == "good"
     assert project.axes() == {"batch": Axis()}
     assert [item.indicates for item in project.model_inputs()] == [None, "image"]
-
-
-@pytest.mark.parametrize(
-    ("path", "near"),
-    [
-        ("nmae", "name"),
-        ("model.wieghts", "weights"),
-        ("inputs.image.modalty", "modality"),
-        ("outputs.logits.lables", "labels"),
-        ("components.head.modul", "module"),
-        ("data.evalution", "evaluation"),
-        ("axes.batch.maximum", "max"),
-    ],
-)
-def test_an_unknown_key_names_the_nearest(path: str, near: str) -> None:
-    with pytest.raises(ProjectError, match="unknown key") as caught:
-        project_from_mapping(Path("here"), with_value(path, 1))
-    assert near in str(caught.value.details["try"])
-    assert path.rpartition(".")[0] in caught.value.what
-    assert "mmedge.toml" in str(caught.value.details["where"])
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "problem"),
-    [
-        ("name", 3, "wrong type"),
-        ("model", "w.pt", "wrong type"),
-        ("inputs", [], "wrong type"),
-        ("inputs.image.shape", 3, "wrong type"),
-        ("inputs.image.shape", [1.5], "wrong type"),
-        ("inputs.image.optional", "yes", "wrong type"),
-        ("inputs.image.dtype", "flaot32", "unknown dtype"),
-        ("inputs.image.modality", "picture", "unknown modality"),
-        ("inputs.image.shape", ["batch", 0], "dimension below 1"),
-        ("inputs.an-image", {"shape": [1]}, "not a Python argument name"),
-        ("inputs.present.indicates", "imgae", "indicates an input that is not declared"),
-        ("axes.batch", {"min": 4, "opt": 2, "max": 8}, "not ordered"),
-        ("axes.batch", {"min": -1, "opt": 2, "max": 8}, "not ordered"),
-        ("axes.batch", {"min": 4, "opt": 6, "max": 8, "step": 4}, "no multiples of its step"),
-        ("axes.batch", {"min": 4, "opt": 4, "max": 8, "step": 0}, "no multiples of its step"),
-        ("axes.btach", {"min": 1}, "in no input's shape"),
-        ("schema", "1", "not a version"),
-        ("schema", 0, "not a version"),
-    ],
-)
-def test_an_impossible_value_is_refused(path: str, value: object, problem: str) -> None:
-    with pytest.raises(ProjectError, match=problem):
-        project_from_mapping(Path("here"), with_value(path, value))
-
-
-def test_a_newer_schema_is_told_before_its_unknown_keys() -> None:
-    data = {"schema": 2, "quantum": {}, **with_value("model.backbone", "x")}
-    with pytest.raises(ProjectError, match="newer schema") as caught:
-        project_from_mapping(Path("here"), data)
-    assert "upgrade" in str(caught.value.details["try"])
 
 
 def test_what_is_not_a_project(tmp_path: Path) -> None:
@@ -245,19 +178,3 @@ def test_a_component_name_is_a_file_name(name: str) -> None:
 
     with pytest.raises(ProjectError, match="cannot be the name of a component"):
         ComponentModule(name, torch.nn.Identity(), {"x": "x"}, ("y",))
-
-
-def test_an_axis_of_one_size_is_to_be_written_as_a_number(tmp_path: Path) -> None:
-    data = {
-        "name": "m",
-        "inputs": {"x": {"shape": ["batch", 3]}},
-        "axes": {"batch": {"min": 1, "opt": 1, "max": 1}},
-    }
-    with pytest.raises(ProjectError, match="one size only") as refused:
-        project_from_mapping(tmp_path, data)
-    assert "write 1 instead of 'batch'" in str(refused.value)
-
-
-def test_an_input_without_axes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="has no axes"):
-        project_from_mapping(tmp_path, {"name": "m", "inputs": {"x": {"shape": []}}})
