@@ -30,8 +30,8 @@ from mmedge.errors import ProjectError
 from mmedge.project import ComponentTable, Project
 from mmedge.recipes import ComponentModule, Split, Tensors
 from mmedge.strict import decode, nearest
+from mmedge_export.cut import free_name
 from mmedge_export.reference import forward_arguments, named_outputs, public_names, whole_model
-from mmedge_export.submodules import free_name
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,8 +10,9 @@ import torch
 from mmedge.project import Project
 from mmedge.recipes import ComponentModule, Split, Tensors
 from mmedge.strict import decode
+from mmedge_export.cut import free_name
+from mmedge_export.forward_slice import ForwardSlice
 from mmedge_export.reference import forward_arguments, output_names, whole_model
-from mmedge_export.submodules import ForwardSlice, free_name
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
