@@ -51,63 +51,66 @@ def whisper_tiny() -> tuple[Any, Any]:
     return model, WhisperProcessor(WhisperFeatureExtractor(feature_size=80), tokenizer)
 
 
+# HuggingFaceTB/SmolVLM-256M-Instruct, config.json: SigLIP base, and a Llama of width 576.
+SMOLVLM_VISION = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "image_size": 512,
+    "patch_size": 16,
+}
+SMOLVLM_TEXT = {
+    "model_type": "llama",
+    "vocab_size": 49280,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "rope_theta": 100000.0,
+}
+
+
 def smolvlm_256m() -> tuple[Any, Any]:
-    """HuggingFaceTB/SmolVLM-256M-Instruct: SigLIP base and a 30-layer Llama of width 576.
+    """HuggingFaceTB/SmolVLM-256M-Instruct: SigLIP base and a 30-layer Llama of width 576."""
+    from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
 
-    An image is one view of 512 pixels, 64 tokens (upstream may cut a large one into up to 17).
-    """
-    from transformers import (
-        SmolVLMConfig,
-        SmolVLMForConditionalGeneration,
-        SmolVLMImageProcessorPil,
-    )
-
-    _tokenizers()
-    from zoo.idefics_family import SMOLVLM_CHAT, tile_marks
-    from zoo.processors import without_video
-
-    tokenizer = _tokenizers().gpt2(
-        *tile_marks(), bos_token="<|im_start|>", eos_token="<end_of_utterance>", pad_token="<pad>"
-    )
-    ids = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    text = {
-        "model_type": "llama",
-        "vocab_size": 49280,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "max_position_embeddings": 8192,
-        "rope_theta": 100000.0,
-        **ids,
-    }
-    vision = {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "image_size": 512,
-        "patch_size": 16,
-    }
+    tokenizer = _smolvlm_tokenizer()
+    ids = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
     config = SmolVLMConfig(
-        text_config=text,
-        vision_config=vision,
+        text_config={**SMOLVLM_TEXT, **ids},
+        vision_config=SMOLVLM_VISION,
         scale_factor=4,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
     )
     model = _generating(SmolVLMForConditionalGeneration(config), ids)
+    return model, _smolvlm_processor(tokenizer)
+
+
+def _smolvlm_tokenizer() -> Any:
+    make = _tokenizers().gpt2
+    from zoo.idefics_family import tile_marks
+
+    return make(
+        *tile_marks(), bos_token="<|im_start|>", eos_token="<end_of_utterance>", pad_token="<pad>"
+    )
+
+
+def _smolvlm_processor(tokenizer: Any) -> Any:
+    """An image is one view of 512 pixels, 64 tokens (upstream may cut a large one into 17)."""
+    from transformers import SmolVLMImageProcessorPil
+    from zoo.idefics_family import SMOLVLM_CHAT
+    from zoo.processors import without_video
+
     images = SmolVLMImageProcessorPil(
         size={"longest_edge": 512}, max_image_size={"longest_edge": 512}, do_image_splitting=False
     )
     kind = without_video("SmolVLMProcessor")
-    return model, kind(images, tokenizer, None, image_seq_len=64, chat_template=SMOLVLM_CHAT)
+    return kind(images, tokenizer, None, image_seq_len=64, chat_template=SMOLVLM_CHAT)
 
 
 CHECKPOINTS: dict[str, Callable[[], tuple[Any, Any]]] = {
