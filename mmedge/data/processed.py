@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mmedge.data.raw_samples import BUNDLED, RawSamples, raw_samples
+from mmedge.data.raw_samples import RawSamples, bundled_origin, raw_samples
+from mmedge.data.sample_remarks import sample_remarks
 from mmedge.data.upstream import upstream_tensors
 from mmedge.errors import DataError, InputError
 from mmedge.project import Project
@@ -64,7 +65,8 @@ def samples_of_upstream(project: Project) -> Samples:
         )
     group = {name: found[name] for name in project.file.inputs}
     count = len(next(iter(group.values())))
-    return Samples((group,), None, count, f"{BUNDLED}, by transformers' processor", real=True)
+    origin = bundled_origin([item.modality for item in project.model_inputs()])
+    return Samples((group,), None, count, f"{origin}, by transformers' processor", real=True)
 
 
 def processed(
@@ -73,10 +75,10 @@ def processed(
     """Raw samples, and their tensors in groups of one shape; padded together where they can be."""
     processor = load_processor(options, where=WHERE)
     raw = raw_samples(processor.raw_inputs(), options, paths=paths)
-    together = _together(processor, raw, files)
-    if together is not None:
-        return raw, [together]
-    return raw, _one_by_one(processor, raw, files)
+    with sample_remarks(raw.origin, files):
+        together = _together(processor, raw, files)
+        groups = [together] if together is not None else _one_by_one(processor, raw, files)
+    return raw, groups
 
 
 def _together(processor: Processor, raw: RawSamples, files: Path) -> Tensors | None:

@@ -1,4 +1,4 @@
-"""Raw samples for a processor: the user's own, or the bundled photographs, questions and speech."""
+"""Raw samples for a processor: the user's own, or bundled photographs, questions and speech."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from mmedge.errors import DataError, ProjectError
 from mmedge.runtime.processors import RawInput
 from mmedge.sample_files import EXAMPLES, WHERE, read_sample
 
-BUNDLED = "bundled photographs, questions and speech"
+# Of each modality, what is bundled.
+BUNDLED = {"image": "photographs", "text": "questions", "audio": "speech"}
 # How many raw samples a checkpoint is looked at and verified with.
 COUNT = 4
 # Methods of texts that take several with each image: what to look for in it.
@@ -44,8 +45,17 @@ def raw_samples(
     _check_taken(own, raw_inputs)
     pools = {name: _pool(raw, name, own, options) for name, raw in raw_inputs.items()}
     count = max([COUNT, *(len(values) for values in own.values())])
-    origin = BUNDLED if not own else f"{WHERE} ({', '.join(own)})"
+    modalities = [raw.modality for raw in raw_inputs.values()]
+    origin = bundled_origin(modalities) if not own else f"{WHERE} ({', '.join(own)})"
     return RawSamples(tuple(_rows(pools, count)), origin)
+
+
+def bundled_origin(modalities: Iterable[str]) -> str:
+    """What bundled samples of these modalities are, for a report."""
+    there = {*modalities}
+    kinds = [words for modality, words in BUNDLED.items() if modality in there]
+    first, last = kinds[:-1], kinds[-1:] or ["samples"]
+    return "bundled " + " and ".join([*([", ".join(first)] if first else []), *last])
 
 
 def _rows(pools: Mapping[str, list[Any]], count: int) -> list[dict[str, Any]]:

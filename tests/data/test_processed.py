@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mmedge.data.processed import processed, samples_of_processor, samples_of_upstream
-from mmedge.data.raw_samples import BUNDLED, COUNT
+from mmedge.data.raw_samples import COUNT
 from mmedge.data.samples import load_samples
 from mmedge.data.upstream import upstream_tensors
 from mmedge.errors import DataError
@@ -22,6 +22,7 @@ from mmedge.proposing import propose
 from mmedge.runtime.processors import load_processor
 
 Checkpoint = Callable[[str], Path]
+ORIGIN = "bundled photographs and questions"
 
 
 def changed(project: Project, **fields: Any) -> Project:
@@ -31,7 +32,7 @@ def changed(project: Project, **fields: Any) -> Project:
 def test_bundled_samples_are_one_padded_batch(checkpoint: Checkpoint) -> None:
     project = propose(checkpoint("clip")).project
     samples = load_samples(project, "evaluation")
-    assert (samples.count, samples.origin, samples.real) == (COUNT, BUNDLED, True)
+    assert (samples.count, samples.origin, samples.real) == (COUNT, ORIGIN, True)
     (group,) = samples.groups
     assert list(group) == list(project.file.inputs)
     for item in project.model_inputs():

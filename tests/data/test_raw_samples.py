@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmedge.data.raw_samples import BUNDLED, COUNT, RawSamples, raw_samples
+from mmedge.data.raw_samples import COUNT, RawSamples, bundled_origin, raw_samples
 from mmedge.data.real_samples import real_samples
 from mmedge.errors import DataError, ProjectError
 from mmedge.runtime.processors import RawInput
@@ -30,9 +30,22 @@ def write(path: Path, content: Any) -> Path:
 
 def test_without_files_all_are_bundled() -> None:
     found = raw_samples(BOTH, {})
-    assert (len(found.values), found.origin) == (COUNT, BUNDLED)
+    assert (len(found.values), found.origin) == (COUNT, "bundled photographs and questions")
     assert {value["image"] for value in found.values} == {str(p) for p in real_samples().images}
     assert len({value["text"] for value in found.values}) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("modalities", "origin"),
+    [
+        (["text", "image", "text"], "bundled photographs and questions"),
+        (["audio"], "bundled speech"),
+        (["image", "audio", "text"], "bundled photographs, questions and speech"),
+        ([], "bundled samples"),
+    ],
+)
+def test_the_origin_names_what_was_used(modalities: list[str], origin: str) -> None:
+    assert bundled_origin(iter(modalities)) == origin
 
 
 def test_a_sound_comes_at_the_processors_rate() -> None:
