@@ -153,6 +153,7 @@ class Proposal:
     inputs: the tables [inputs.NAME]. axes: the table [axes]. options: the table [recipe].
     reasons: why this recipe, and every decision it took, a sentence each.
     processor: options of the processor, where they are not the checkpoint's as they stand.
+    components: names of the components as far as they are known before the model is loaded.
     """
 
     family: str
@@ -161,6 +162,7 @@ class Proposal:
     options: dict[str, Any]
     reasons: tuple[str, ...]
     processor: dict[str, Any] | None = None
+    components: tuple[str, ...] = ()
 
 
 class FamilyRecipe(Protocol):

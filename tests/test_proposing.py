@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from mmedge.checkpoint.load import load_model
 from mmedge.data.processed import samples_of_processor, samples_of_upstream
 from mmedge.data.samples import load_samples
 from mmedge.data.upstream import upstream_tensors
@@ -77,6 +79,16 @@ def test_each_family_is_recognised_and_all_is_told(checkpoint: Checkpoint, name:
     assert all(found.refused.values())
     assert found.raw_inputs()
     assert found.processor.reason is None
+
+
+@pytest.mark.parametrize("name", ["clip", "wav2vec2_ctc", "blip_vqa", "whisper", "smolvlm", "git"])
+def test_the_components_told_are_those_that_are_made(checkpoint: Checkpoint, name: str) -> None:
+    found = propose(checkpoint(name))
+    project = found.project
+    example = {k: torch.from_numpy(v) for k, v in samples_of_processor(project).first(2).items()}
+    options = {k: v for k, v in project.file.recipe.items() if k != "name"}
+    split = load_recipe(found.recipe).split(load_model(project).model, project, options, example)
+    assert found.proposal.components == tuple(part.name for part in split.components)
 
 
 def test_every_recipe_of_ours_has_its_place() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +15,34 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHOWN_TENSORS = 40
+# Of each modality, what a processor reads.
+READS = {"image": "an image file", "audio": "a sound file", "text": "a text"}
 
 
 @click.command("inspect")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    type=click.Path(),
+    help="What a checkpoint directory would be compiled with; see `mmedge compile`.",
+)
+@click.option("--debug", is_flag=True, help="Also say why other recipes do not take it.")
 @as_json
-def command(path: Path, as_json: bool) -> None:
-    """Show what PATH holds: a bundle, a model project, or a checkpoint."""
+def command(path: Path, samples: tuple[str, ...], debug: bool, as_json: bool) -> None:
+    """Show what PATH holds: a bundle, a model project, or a checkpoint.
+
+    Where `mmedge compile` would refuse a checkpoint, the exit code is the one it would have.
+    """
     from mmedge.inspection import inspect_path
 
-    views = {"bundle": _bundle, "project": _project, "checkpoint": _checkpoint}
-    emit(inspect_path(path), as_json=as_json, render=lambda facts: views[facts["kind"]](facts))
+    views: dict[str, Callable[[dict[str, Any]], RenderableType]]
+    views = {"bundle": _bundle, "project": _project, "checkpoint": partial(_checkpoint, debug)}
+    facts = inspect_path(path, samples=samples)
+    emit(facts, as_json=as_json, render=lambda facts: views[facts["kind"]](facts))
+    if code := facts.get("compile", {}).get("exit_code"):
+        raise click.exceptions.Exit(code)
 
 
 def _bundle(facts: dict[str, Any]) -> RenderableType:
@@ -44,9 +63,9 @@ def _bundle(facts: dict[str, Any]) -> RenderableType:
         table.add_row(component["name"], component["modality"], *cells)
     lines = [
         f"bundle {facts['name']} for {facts['target']}, {size(facts['size_bytes'])}, "
-        f"compiled {facts['created']} by mmedge {facts['versions']['mmedge']}",
+        f"compiled {facts['created']} by mmedge {facts['versions'].get('mmedge', '?')}",
         f"checkpoint sha256 {facts['checkpoint_sha256']}",
-        *(_input_line(item) for item in wiring["inputs"]),
+        *_inputs(wiring["inputs"], facts["raw_inputs"]),
         *(f"output {name}  from {source}" for name, source in wiring["outputs"].items()),
     ]
     return Group(*lines, table)
@@ -59,17 +78,17 @@ def _project(facts: dict[str, Any]) -> RenderableType:
     lines = [
         f"project {facts['name']} in {facts['path']}",
         f"recipe {facts['recipe']}",
-        *(_input_line(item) for item in facts["inputs"]),
+        *_inputs(facts["inputs"], facts["raw_inputs"]),
         *(f"axis {name}: {a['min']} to {a['max']}" for name, a in facts["axes"].items()),
         *(f"{key}: {value}" for key, value in data.items()),
     ]
     parts: list[RenderableType] = list(lines)
     if facts["checkpoint"]:
-        parts.append(_checkpoint(facts["checkpoint"]))
+        parts.append(_checkpoint(False, facts["checkpoint"]))
     return Group(*parts)
 
 
-def _checkpoint(facts: dict[str, Any]) -> RenderableType:
+def _checkpoint(debug: bool, facts: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
@@ -82,37 +101,53 @@ def _checkpoint(facts: dict[str, Any]) -> RenderableType:
     lines += [f"unpickling it would import {name}" for name in facts.get("objects", [])]
     more = len(tensors) - SHOWN_TENSORS
     tail = [f"... and {more} more tensors (--json shows all)"] if more > 0 else []
-    return Group(*lines, table, *tail, *_decisions(facts.get("compile")))
+    return Group(*lines, *_decisions(facts.get("compile"), debug), table, *tail)
 
 
-def _decisions(proposal: dict[str, Any] | None) -> list[str]:
+def _decisions(proposal: dict[str, Any] | None, debug: bool) -> list[str]:
     """What `mmedge compile` would do with the checkpoint, and why."""
     if proposal is None:
         return []
     if "error" in proposal:
         return [f"mmedge compile would refuse it: {proposal['error']}"]
-    raw = ", ".join(proposal["raw_inputs"])
+    raw, made = proposal["raw_inputs"], ", ".join(proposal["components"])
     lines = [
         f"{proposal['architecture']}: {proposal['family']} (recipe {proposal['recipe']})",
+        f"components: {made or 'told by the recipe once the model is loaded'}",
         *(f"  {reason}" for reason in proposal["reasons"]),
-        *(_input_line(item) for item in proposal["inputs"]),
-        *(f"axis {n}: {a['min']} to {a['max']}" for n, a in proposal["axes"].items()),
-        f"raw inputs: {raw} (through {proposal['processor']})" if raw else "raw inputs: none",
+        f"raw inputs: {', '.join(raw) or 'none'}"
+        + (f" (through {proposal['processor']})" if raw else ""),
         *(f"  {note}" for note in proposal["processor_notes"]),
     ]
     if proposal["processor_reason"]:
         lines.append(f"  {proposal['processor_reason']}")
-    refused = proposal["refused"].items()
+    lines += _inputs(proposal["inputs"], raw)
+    lines += [f"axis {n}: {a['min']} to {a['max']}" for n, a in proposal["axes"].items()]
+    refused = proposal["refused"].items() if debug else ()
     return lines + [f"not {recipe}: {reason}" for recipe, reason in refused]
+
+
+def _inputs(items: list[dict[str, Any]], raw: dict[str, Any]) -> list[str]:
+    """What may be given: files and texts first, then the tensors of the model."""
+    reads = [
+        f"takes {name}: {READS.get(item['modality'], 'values')}"
+        + (f", made into {', '.join(item['tensors'])}" if item["tensors"] else "")
+        for name, item in raw.items()
+    ]
+    sources = {tensor: name for name, item in raw.items() for tensor in item["tensors"]}
+    return reads + [_input_line(item, sources.get(item["spec"]["name"])) for item in items]
 
 
 def _tensor(spec: dict[str, Any]) -> str:
     return f"{spec['name']}: {spec['dtype']}[{', '.join(map(str, spec['shape']))}]"
 
 
-def _input_line(item: dict[str, Any]) -> str:
+def _input_line(item: dict[str, Any], source: str | None) -> str:
+    """source: the raw input that the tensor is made from, if there is one."""
     line = f"input {_tensor(item['spec'])}  {item['modality']}"
     line += ", may be absent" if item.get("optional") else ""
     line += f", tells whether {item['indicates']} is there" if item.get("indicates") else ""
     kind = item.get("preprocess", {}).get("kind")
-    return line + (f", preprocessed as {kind}" if kind else ", takes the tensor itself")
+    if kind:
+        return f"{line}, preprocessed as {kind}"
+    return line + (f", made from {source}" if source else ", takes the tensor itself")

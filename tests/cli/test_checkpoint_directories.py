@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import zoo
 
 Checkpoint = Callable[[str], Path]
 
@@ -22,29 +25,77 @@ def test_inspect_tells_what_compile_would_do(run: Any, checkpoint: Checkpoint) -
     assert done.code == 0, done.err
     facts = done.json["compile"]
     assert (facts["architecture"], facts["recipe"]) == ("CLIPModel", "hf_dual_encoder")
-    assert facts["raw_inputs"] == ["image", "text"]
+    assert facts["raw_inputs"] == {
+        "image": {"modality": "image", "tensors": ["pixel_values"]},
+        "text": {"modality": "text", "tensors": ["input_ids", "attention_mask"]},
+    }
+    assert facts["components"] == ["vision_model", "text_model", "similarity"]
     assert {item["spec"]["name"] for item in facts["inputs"]} == {
         "pixel_values", "input_ids", "attention_mask",
     }  # fmt: skip
     shown = " ".join(run("inspect", checkpoint("clip")).out.split())
-    for part in ("CLIPModel: dual encoder", "through CLIPProcessor", *facts["reasons"]):
+    for part in (
+        "CLIPModel: dual encoder",
+        "components: vision_model, text_model, similarity",
+        "through CLIPProcessor",
+        "takes image: an image file, made into pixel_values",
+        "int64[text_batch, length] text, made from text",
+        *facts["reasons"],
+    ):
         assert part in shown
+    assert "takes the tensor itself" not in shown
+    assert shown.index("components:") < shown.index("logit_scale"), "the long table comes last"
 
 
 def test_inspect_tells_why_tensors_are_taken(run: Any, checkpoint: Checkpoint) -> None:
     shown = " ".join(run("inspect", checkpoint("owlv2")).out.split())
     assert "raw inputs: none" in shown
     assert "the processor Owlv2Processor is not known to mmedge" in shown
-    assert "not hf_dual_encoder: " in shown
+    assert "input_ids: int64[batch, length] text, takes the tensor itself" in shown
+    assert "not hf_dual_encoder: " not in shown
+    why = run("inspect", checkpoint("owlv2"), "--debug").out
+    assert "not hf_dual_encoder: " in why
 
 
 def test_inspect_of_what_no_recipe_takes(run: Any, changed: Callable[[str], Path]) -> None:
     directory = changed("clip")
     (directory / "tokenizer.json").write_text("{}")
     done = run("inspect", directory, "--json")
-    assert done.code == 0
+    assert (done.code, done.json["compile"]["exit_code"]) == (3, 3)
     assert "no recipe takes CLIPModel" in done.json["compile"]["error"]
     assert "mmedge compile would refuse it" in " ".join(run("inspect", directory).out.split())
+
+
+def test_without_a_processor_the_models_tensors_are_the_way(
+    run: Any, changed: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """What is told to do is done, to the end: `inspect`, `compile`, `run`."""
+    directory = changed("clip")
+    given = {name: t.numpy() for name, t in zoo.batch("clip", directory).items()}
+    np.savez(tmp_path / "tensors.npz", **given)
+    for file in ("processor_config", "tokenizer", "tokenizer_config"):
+        (directory / f"{file}.json").unlink()
+    output = tmp_path / "clip.mmedge"
+    words = ["compile", directory, "-o", output, "--measure-seconds", 0, "--threads", 1, "--json"]
+    refused, seen = run(*words), run("inspect", directory, "--json")
+    assert refused.code == seen.code == 3
+    assert seen.json["compile"]["error"] in refused.err
+    assert "--sample tensors.npz" in refused.json["try"]
+    sample = ["--sample", tmp_path / "tensors.npz"]
+    seen = run("inspect", directory, *sample, "--json")
+    assert (seen.code, seen.json["compile"]["recipe"]) == (0, "hf_dual_encoder")
+    done = run(*words, *sample)
+    assert done.code == 0, done.err
+    assert done.json["verification"]["real_inputs"]
+    assert [c["name"] for c in done.json["components"]] == seen.json["compile"]["components"]
+    flags = []
+    for name, array in given.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        flags += ["-i", f"{name}={tmp_path / name}.npy"]
+    found = run("run", output, *flags, "--json").json["logits_per_image"]["values"]
+    feeds = {name: torch.from_numpy(array) for name, array in given.items()}
+    expected = zoo.reference(zoo.load(directory), feeds)["logits_per_image"]
+    np.testing.assert_allclose(found, expected.reshape(-1), rtol=1e-3, atol=1e-4)
 
 
 def test_a_broken_config_is_one_error(run: Any, changed: Callable[[str], Path]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -192,6 +193,28 @@ def test_inspect(run: Run, tiny_bundle: Path, tiny_system: Any, tmp_path: Path) 
     assert (done.code, done.json["error"]) == (3, "ProjectError")
     (tiny_bundle / "extra").touch()
     assert run("inspect", tiny_bundle).code == 8
+
+
+def test_inspect_of_a_bundle_with_a_processor(run: Run, vlm: Any, tmp_path: Path) -> None:
+    """Files and texts first; a tensor that nothing makes is told to be one."""
+    text = {"method": "plain", "tokens": {"file": "tokenizer.json"}}
+    processor = {"kind": "huggingface", "processor": "Tiny", "text": text}
+    wiring = vlm.wiring()
+    plain = tuple(msgspec.structs.replace(item, preprocess={}) for item in wiring.inputs)
+    path = tmp_path / "tiny.mmedge"
+    path.mkdir()
+    vlm.tokenizer_json(path / "tokenizer.json")
+    wiring = msgspec.structs.replace(wiring, inputs=plain)
+    vlm.write(path, wiring, vlm.graphs(), processor=processor)
+    tensors = ["input_ids", "attention_mask"]
+    done = run("inspect", path, "--json")
+    assert done.json["raw_inputs"] == {"text": {"modality": "text", "tensors": tensors}}
+    lines = run("inspect", path).out.splitlines()
+    assert "takes text: a text, made into input_ids, attention_mask" in lines
+    (pixels,) = [line for line in lines if line.startswith("input pixel_values")]
+    assert pixels.endswith("takes the tensor itself")
+    (ids,) = [line for line in lines if line.startswith("input input_ids")]
+    assert ids.endswith("made from text")
 
 
 def test_doctor_and_targets(run: Run) -> None:

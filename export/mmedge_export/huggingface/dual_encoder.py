@@ -146,7 +146,9 @@ class DualEncoder:
             f"{first.component} and {second.component} are graphs of their own: "
             "one embedding serves many comparisons",
         )
-        return Proposal("dual encoder", inputs, axes_of(view, inputs), {}, reasons)
+        parts = (first.component, second.component, SIMILARITY)
+        axes = axes_of(view, inputs)
+        return Proposal("dual encoder", inputs, axes, {}, reasons, components=parts)
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors

@@ -38,6 +38,8 @@ from mmedge_export.huggingface.inputs import (
 from mmedge_export.huggingface.longer_text import longer_text
 from mmedge_export.huggingface.prompt_embedder import decoder_call
 from mmedge_export.huggingface.prompt_parts import (
+    EMBED,
+    MERGE,
     PROMPT,
     check_all_taken,
     embedding,
@@ -110,7 +112,10 @@ class MultimodalDecoder:
         reasons = [f"{kind.__name__} generates with a decoder-only language model"]
         reasons += [f"{name} is {kind.__name__}.{method}" for name, method in encoders.items()]
         reasons.append(f"one graph, {DECODER}, for the prompt and for each token after it")
-        return Proposal("multimodal decoder", inputs, axes, options, tuple(reasons))
+        parts = (*encoders, EMBED, *((MERGE,) if encoders else ()), DECODER)
+        return Proposal(
+            "multimodal decoder", inputs, axes, options, tuple(reasons), components=parts
+        )
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors

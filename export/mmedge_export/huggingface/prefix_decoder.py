@@ -110,7 +110,8 @@ class PrefixDecoder:
             f"{view.model_class.__name__} reads the image before the text, in one decoder",
             f"{VISION} makes the image's keys and values: one image serves many questions",
         )
-        return Proposal("prefix decoder", inputs, axes, {}, reasons)
+        parts = (VISION, DECODER)
+        return Proposal("prefix decoder", inputs, axes, {}, reasons, components=parts)
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors

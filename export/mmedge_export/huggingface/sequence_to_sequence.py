@@ -13,7 +13,7 @@ What happens before the first token is the model's own `generate` and forward (`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import msgspec
@@ -65,7 +65,11 @@ class SequenceToSequence:
 
     def propose(self, view: CheckpointView) -> Proposal | str:
         """A class that generates with a decoder that attends to an encoder."""
-        return proposal(view)
+        found = proposal(view)
+        if isinstance(found, str):
+            return found
+        cut = tuple(found.options.get("encoders", {}))
+        return replace(found, components=(*cut, ENCODER, DECODER))
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors

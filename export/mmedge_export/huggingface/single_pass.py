@@ -108,7 +108,9 @@ class SinglePass:
         flat = [name for name in QUERIES if name in inputs and len(inputs[name].shape) == 3]
         options = {"flat": flat} if flat else {}
         processor = None if canvas is None else canvas.processor
-        return Proposal("single pass", inputs, axes, options, tuple(reasons), processor)
+        return Proposal(
+            "single pass", inputs, axes, options, tuple(reasons), processor, components=(MODEL,)
+        )
 
     def split(
         self, model: nn.Module, project: Project, options: dict[str, Any], example: Tensors
