@@ -11,23 +11,20 @@ from mmedge.artifact import Artifact, replace
 from mmedge.errors import GraphError, MmedgeError, ProjectError
 from mmedge.graph.attention_blocks import attention_blocks
 from mmedge.graph.boundaries import infer_boundaries
+from mmedge.graph.example import example_tensors, traceable
 from mmedge.graph.export import export_component, user_line
 from mmedge.graph.files import graph_specs, load_graph, save_graph, weight_bytes
 from mmedge.graph.layers import account_for_layers
 from mmedge.graph.passes import DEFAULT_PASSES, LEGALIZING_PASSES, PassRecord, run_passes
 from mmedge.graph.repeatable import check_repeatable
 from mmedge.graph.wire import learned_substitutes, wire
-from mmedge.project import Project
-from mmedge.recipes import ComponentModule, Split, Tensors, load_recipe
+from mmedge.recipes import ComponentModule, Split, load_recipe
 from mmedge.stage import Workspace
 from mmedge.tensors import Array, TensorSpec
-from mmedge.wiring import Wiring, axis_size, with_indicators
+from mmedge.wiring import Wiring
 
 if TYPE_CHECKING:
     import torch
-
-# Two examples: torch.export takes a size of 0 or 1 for a constant.
-EXAMPLE_BATCH = 2
 
 
 class Export:
@@ -136,43 +133,6 @@ def make_split(workspace: Workspace) -> Split:
             "and dtypes are those of forward's arguments",
         ) from error
     return split
-
-
-def example_tensors(workspace: Workspace) -> dict[str, torch.Tensor]:
-    """A small batch of real samples as torch tensors, indicators set to present."""
-    import torch
-
-    items = workspace.project.model_inputs()
-    arrays = with_indicators(items, workspace.calibration.first(_example_size(workspace)))
-    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
-
-
-def traceable(split: Split, example: Tensors, project: Project) -> dict[str, torch.Tensor]:
-    """The example with every dynamic axis at least two long where it may be.
-
-    torch.export takes a size of one for a constant, and equal sizes for one size: what is
-    lengthened gets a size that no other axis has, while there is one.
-    """
-    import torch
-
-    specs = [item.spec for item in project.model_inputs()]
-    arrays = {name: tensor.numpy() for name, tensor in example.items()}
-    sizes = {axis: axis_size(arrays, specs, axis) for axis in project.axes()}
-    for axis, limits in project.axes().items():
-        if sizes[axis] < 2 <= limits.max:
-            allowed = range(-(-2 // limits.step) * limits.step, limits.max + 1, limits.step)
-            free = (s for s in allowed if s >= limits.min and s not in sizes.values())
-            sizes[axis] = next(free, limits.max)
-            arrays = split.resized(arrays, specs, axis=axis, size=sizes[axis])
-    return {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
-
-
-def _example_size(workspace: Workspace) -> int:
-    """How many samples to look at: within the leading axis' range, or its fixed size."""
-    leading = workspace.project.model_inputs()[0].spec.shape[0]
-    if isinstance(leading, int):
-        return leading
-    return max(EXAMPLE_BATCH, workspace.project.axes()[leading].min)
 
 
 def _arguments(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmedge.data.processed import samples_of_processor
 from mmedge.errors import ProjectError
-from mmedge.graph.stages import traceable
+from mmedge.graph.example import traceable
 from mmedge.project import Project, project_from_mapping
 from mmedge.proposing import propose
 from mmedge.recipes import Proposal

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmedge.graph.stages import traceable
+from mmedge.graph.example import traceable
 from mmedge.project import Project, project_from_mapping
 from mmedge.recipes import Split
 from mmedge.tensors import Array
