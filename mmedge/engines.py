@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,13 +14,17 @@ from mmedge.runtime.runner import Runner, open_engine
 from mmedge.tensors import Array
 from mmedge.wiring import Source, Wiring
 
+# Options that change no value, only how much memory an engine keeps between its runs.
+LEAN: dict[str, dict[str, str]] = {"onnxruntime": {"memory_arena": "0"}}
+
 
 class OpenArtifact:
-    """Every engine of an artifact, open."""
+    """The engines of an artifact, each open from its first use on."""
 
-    def __init__(self, artifact: Artifact, runners: Mapping[str, Runner]) -> None:
+    def __init__(self, artifact: Artifact, open_runner: Callable[[str], Runner]) -> None:
         self._wiring = artifact.wired
-        self._runners = runners
+        self._open_runner = open_runner
+        self._runners: dict[str, Runner] = {}
         self._substitutes: dict[Source, Array] = {
             source: np.load(path, allow_pickle=False)
             for source, path in artifact.substitutes.items()
@@ -37,17 +41,26 @@ class OpenArtifact:
 
     def run_component(self, name: str, feeds: dict[str, Array]) -> dict[str, Array]:
         """One component's outputs."""
+        if name not in self._runners:
+            self._runners[name] = self._open_runner(name)
         return self._runners[name].infer(feeds)
 
 
 @contextmanager
-def open_artifact(artifact: Artifact, *, threads: int | None) -> Iterator[OpenArtifact]:
-    """Open every engine; all are closed at the end of the block."""
+def open_artifact(
+    artifact: Artifact, *, threads: int | None, lean: bool = False
+) -> Iterator[OpenArtifact]:
+    """The artifact's engines; all that were opened are closed at the end of the block.
+
+    lean: keep no memory between runs, at the cost of some speed.
+    """
     with ExitStack() as stack:
-        runners = {
-            name: stack.enter_context(
-                open_engine(engine.kind, Path(engine.path), threads=threads, options=engine.options)
-            )
-            for name, engine in artifact.engines.items()
-        }
-        yield OpenArtifact(artifact, runners)
+
+        def open_runner(name: str) -> Runner:
+            engine = artifact.engines[name]
+            options = {**engine.options, **(LEAN.get(engine.kind, {}) if lean else {})}
+            path = Path(engine.path)
+            runner = open_engine(engine.kind, path, threads=threads, options=options)
+            return stack.enter_context(runner)
+
+        yield OpenArtifact(artifact, open_runner)

@@ -28,6 +28,7 @@ from mmedge.checkpoint.stages import Load
 from mmedge.config import CompileConfig, merge
 from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError, ProjectError
+from mmedge.free_memory import give_back
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.kept_proposals import proposed_project
 from mmedge.mapped_files import release_clean_pages
@@ -209,6 +210,7 @@ def _runner(stage: Stage, artifact: Artifact, workspace: Workspace) -> Callable[
             raise ValueError(f"stage {stage.name!r} runs before {missing}")
         finished = stage.run(artifact, workspace, directory)
         stage.ensures(finished)
+        give_back()  # so that the peaks of two stages do not add up
         return finished
 
     return run

@@ -31,11 +31,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: execution providers, comma-separated, in order of preference.
     spinning: whether idle threads of an operator spin ("1") or sleep ("0"); ONNX Runtime's
         session entry `session.intra_op.allow_spinning`, which by default it sets itself.
+    memory_arena: whether memory is kept for the next run ("1", faster) or given back after each
+        ("0"); `SessionOptions.enable_cpu_mem_arena`.
     """
 
     providers: str = CPU
     optimization: Optimization = "all"
     spinning: Literal["0", "1"] | None = msgspec.field(default=None, name="intra_op.allow_spinning")
+    memory_arena: Literal["0", "1"] = "1"
 
 
 class OnnxRuntimeRunner:
@@ -49,6 +52,7 @@ class OnnxRuntimeRunner:
         threads: int | None = None,
         optimization: Optimization = "all",
         allow_spinning: bool | None = None,
+        memory_arena: bool = True,
     ) -> None:
         self.name = path.stem
         if not path.is_file():
@@ -59,6 +63,7 @@ class OnnxRuntimeRunner:
             threads=threads,
             optimization=optimization,
             allow_spinning=allow_spinning,
+            memory_arena=memory_arena,
         )
         self._inputs = tuple(_spec(node, path) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
@@ -75,6 +80,7 @@ class OnnxRuntimeRunner:
             threads=threads,
             optimization=decoded.optimization,
             allow_spinning=None if decoded.spinning is None else decoded.spinning == "1",
+            memory_arena=decoded.memory_arena == "1",
         )
 
     @property

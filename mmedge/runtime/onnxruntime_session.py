@@ -34,6 +34,7 @@ def open_session(
     threads: int | None,
     optimization: Optimization,
     allow_spinning: bool | None,
+    memory_arena: bool = True,
 ) -> Any:
     """The onnxruntime.InferenceSession of the file at `path`.
 
@@ -43,6 +44,8 @@ def open_session(
     ort = require("onnxruntime")
     _check_available(ort, providers, path)
     settings = _session_options(ort, threads, optimization, allow_spinning)
+    settings.enable_cpu_mem_arena = memory_arena
+    settings.enable_mem_pattern = memory_arena  # one block for all that a run needs
     session = _create(ort, path, providers, settings)
     check_kept(session.get_providers(), providers, path)
     return session

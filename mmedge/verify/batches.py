@@ -10,8 +10,12 @@ from mmedge.tensors import Array, Axis
 from mmedge.wiring import Wiring, axis_size, other_sizes, with_indicators
 
 BATCH = 32
+# What model and engine hold at once grows with their inputs: 30 s of sound for Whisper are 1 MB as
+# features and 150 MB as intermediate values. A batch of two is the least that shows mixed rows.
+BATCH_BYTES = 2 * 2**20
+LEAST_BATCH = 2
 # One, the size that was exported, and one that is neither.
-PROBED_BATCHES = (1, 2, 5)
+PROBED_BATCHES = (1, 2, 3)
 
 
 def batches(samples: Samples, wiring: Wiring) -> Iterator[tuple[dict[str, Array], list[int]]]:
@@ -22,7 +26,7 @@ def batches(samples: Samples, wiring: Wiring) -> Iterator[tuple[dict[str, Array]
     leading = [item.spec.shape[0] for item in wiring.inputs if item.spec.shape]
     limits = [wiring.axes[d] if isinstance(d, str) else Axis(d, d, d) for d in leading]
     least = max([1, *(axis.min for axis in limits)])
-    size = max(least, min([BATCH, *(axis.max for axis in limits)]))
+    size = max(least, min([_batch_size(samples), *(axis.max for axis in limits)]))
     before = 0
     for group, count in enumerate(samples.sizes):
         if count < least:
@@ -33,6 +37,12 @@ def batches(samples: Samples, wiring: Wiring) -> Iterator[tuple[dict[str, Array]
                 numbers = list(range(before + start, before + stop))
                 yield samples.rows(start, stop, group=group), numbers
         before += count
+
+
+def _batch_size(samples: Samples) -> int:
+    """As many as BATCH_BYTES hold of the first example, from LEAST_BATCH to BATCH."""
+    example = sum(array.nbytes for array in samples.first(1).values())
+    return max(LEAST_BATCH, min(BATCH, BATCH_BYTES // max(example, 1)))
 
 
 def probes(split: Split, wiring: Wiring, samples: Samples) -> Iterator[dict[str, Array]]:

@@ -42,7 +42,8 @@ class Verify:
         """The artifact with its golden inputs and outputs. Raises VerificationError."""
         samples = workspace.evaluation
         own = own_rounding(workspace, artifact.wired)
-        with open_artifact(artifact, threads=workspace.config.threads) as opened:
+        threads = workspace.config.threads
+        with open_artifact(artifact, threads=threads, lean=True) as opened:
             record: dict[str, Any] = {"samples": samples.count, "origin": samples.origin}
             record["real_inputs"] = samples.real
             record["tolerance"] = workspace.config.tolerance

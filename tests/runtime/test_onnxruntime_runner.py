@@ -249,6 +249,17 @@ def test_settings_reach_the_session(linear: Path) -> None:
         settings = runner._session.get_session_options()
         assert settings.intra_op_num_threads == 3
         assert settings.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+        assert settings.enable_cpu_mem_arena
+        assert settings.enable_mem_pattern
+
+
+def test_without_a_memory_arena_the_values_are_the_same(linear: Path) -> None:
+    options = {"memory_arena": "0"}
+    with OnnxRuntimeRunner.open(linear, threads=1, options=options) as runner:
+        settings = runner._session.get_session_options()
+        assert not settings.enable_cpu_mem_arena
+        assert not settings.enable_mem_pattern
+        np.testing.assert_array_equal(runner.infer(FEEDS)["shifted"], [42])
 
 
 @pytest.mark.parametrize(

@@ -35,3 +35,14 @@ def test_batches_are_what_the_model_takes(
         np.testing.assert_array_equal(batch, rows[numbers])
     assert [len(batch) for batch in found] == sizes
     np.testing.assert_array_equal(found[0][: min(count, sizes[0])], rows[: sizes[0]])
+
+
+@pytest.mark.parametrize(("width", "size"), [(5, 32), (2**17, 2), (2**20, 2), (2**15, 8)])
+def test_large_examples_come_a_few_at_a_time(tiny_system: Any, width: int, size: int) -> None:
+    wiring = tiny_system.compiled.manifest.wiring
+    wiring = msgspec.structs.replace(wiring, inputs=(wiring.input("question"),))
+    rows = np.zeros((40, width), dtype=np.int64)  # 8 bytes each
+    samples = Samples(({"question": rows},), None, 40, "test", real=True)
+    made = list(batches(samples, wiring))
+    assert len(made[0][1]) == size
+    assert sum(len(numbers) for _, numbers in made) == 40
