@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,22 +45,28 @@ class OpenArtifact:
             self._runners[name] = self._open_runner(name)
         return self._runners[name].infer(feeds)
 
+    def close(self) -> None:
+        """Close every engine; its next use opens it again."""
+        while self._runners:
+            self._runners.popitem()[1].close()
+
 
 @contextmanager
 def open_artifact(
     artifact: Artifact, *, threads: int | None, lean: bool = False
 ) -> Iterator[OpenArtifact]:
-    """The artifact's engines; all that were opened are closed at the end of the block.
+    """The artifact's engines; those still open at the end of the block are closed.
 
     lean: keep no memory between runs, at the cost of some speed.
     """
-    with ExitStack() as stack:
 
-        def open_runner(name: str) -> Runner:
-            engine = artifact.engines[name]
-            options = {**engine.options, **(LEAN.get(engine.kind, {}) if lean else {})}
-            path = Path(engine.path)
-            runner = open_engine(engine.kind, path, threads=threads, options=options)
-            return stack.enter_context(runner)
+    def open_runner(name: str) -> Runner:
+        engine = artifact.engines[name]
+        options = {**engine.options, **(LEAN.get(engine.kind, {}) if lean else {})}
+        return open_engine(engine.kind, Path(engine.path), threads=threads, options=options)
 
-        yield OpenArtifact(artifact, open_runner)
+    opened = OpenArtifact(artifact, open_runner)
+    try:
+        yield opened
+    finally:
+        opened.close()

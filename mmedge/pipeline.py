@@ -31,7 +31,6 @@ from mmedge.errors import CheckpointError, ProjectError
 from mmedge.free_memory import give_back
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.kept_proposals import proposed_project
-from mmedge.mapped_files import release_clean_pages
 from mmedge.optional import require
 from mmedge.profiling.memory import peak_rss_bytes
 from mmedge.profiling.stages import Measure
@@ -141,7 +140,7 @@ def run_stages(
             store.forget(key)
         # A cached artifact names the settings of the compile that made it, not of this one.
         artifact = replace(artifact, provenance=provenance)
-        release_clean_pages()
+        give_back()  # so that the peaks of two stages do not add up
         seconds = time.perf_counter() - start
         entry = {"stage": stage.name, "seconds": seconds, "cached": cached is not None}
         timeline.append(entry | {"peak_rss_bytes": peak_rss_bytes()})
@@ -210,7 +209,6 @@ def _runner(stage: Stage, artifact: Artifact, workspace: Workspace) -> Callable[
             raise ValueError(f"stage {stage.name!r} runs before {missing}")
         finished = stage.run(artifact, workspace, directory)
         stage.ensures(finished)
-        give_back()  # so that the peaks of two stages do not add up
         return finished
 
     return run

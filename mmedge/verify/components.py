@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from mmedge.free_memory import give_back
+from mmedge.mapped_files import release_clean_pages
 from mmedge.recipes import Split
 from mmedge.stage import Samples
 from mmedge.tensors import Array
@@ -35,6 +36,7 @@ def _compare_each(
 ) -> None:
     """Add to `found` how far each engine is from its module on these inputs of the model."""
     values = split.run(to_torch(inputs))
+    release_clean_pages()  # of the model's weights, before the engines read theirs
     for component in opened.wiring.components:
         if split.generation is not None and component.name == split.generation.decoder:
             continue
@@ -62,6 +64,7 @@ def compare_decoder(
         given = bound | step
         with torch.no_grad():
             wanted = module.module(*given.values())
+        release_clean_pages()
         feeds = {name: tensor.numpy() for name, tensor in given.items() if name in needed}
         produced = opened.run_component(module.name, feeds)
         for name, tensor in zip(module.outputs, wanted, strict=True):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mmedge.mapped_files import release_clean_pages
 from mmedge.recipes import Split
 from mmedge.stage import Samples
 from mmedge.tensors import Array
@@ -34,20 +36,24 @@ def compare_end_to_end(
 ) -> EndToEnd:
     """The engines against the model on every sample. Raises VerificationError for other outputs.
 
+    The model has done all its work before the engines begin: their weights are not needed at once.
     without: optional inputs to leave away.
     """
-    wanted: list[Outputs] = []
+
+    def fed() -> Iterator[dict[str, Array]]:
+        for batch, _ in batches(samples, opened.wiring):
+            yield _without(opened.wiring, batch, without)
+
+    wanted = [run_reference(split, batch) for batch in fed()]
+    release_clean_pages()
     found: list[Outputs] = []
-    examples: list[int] = []
     differences = DifferencesByOutput()
-    for batch, numbers in batches(samples, opened.wiring):
-        present = _without(opened.wiring, batch, without)
-        wanted.append(run_reference(split, present))
-        found.append(opened.run(present))
-        examples += numbers
-        check_same_outputs(wanted[-1], found[-1])
-        for name, reference in wanted[-1].items():
+    for batch, references in zip(fed(), wanted, strict=True):
+        found.append(opened.run(batch))
+        check_same_outputs(references, found[-1])
+        for name, reference in references.items():
             differences.add(name, *same_length(reference, found[-1][name]))
+    examples = [number for _, numbers in batches(samples, opened.wiring) for number in numbers]
     return EndToEnd(differences.result(), wanted, found, examples)
 
 

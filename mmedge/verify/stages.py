@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmedge.artifact import Artifact, replace
-from mmedge.engines import open_artifact
+from mmedge.engines import OpenArtifact, open_artifact
 from mmedge.errors import VerificationError
 from mmedge.stage import Workspace
 from mmedge.verify.components import compare_components, compare_decoder, split_difference
@@ -51,6 +51,7 @@ class Verify:
             record["split"] = _check_split(workspace, opened)
             workspace.progress("verifying each component")
             record["components"] = _check_components(artifact, workspace, opened, own)
+            opened.close()  # the model answers the samples first, and has the memory
             workspace.progress(f"verifying end to end on {samples.count} samples")
             record |= _check_end_to_end(artifact, workspace, opened, own)
             record["own_rounding"] = {} if own is None else own.used
@@ -90,12 +91,13 @@ def _check_split(workspace: Workspace, opened: Opened) -> dict[str, Difference]:
 
 
 def _check_components(
-    artifact: Artifact, workspace: Workspace, opened: Opened, own: OwnRounding | None
+    artifact: Artifact, workspace: Workspace, opened: OpenArtifact, own: OwnRounding | None
 ) -> dict[str, dict[str, Difference]]:
     """Every engine against the torch module it was made from."""
     samples, generation = workspace.evaluation, workspace.split.generation
     found = compare_components(workspace.split, opened, samples)
     if generation is not None:
+        opened.close()  # the decoder alone is compared next
         found[generation.decoder] = compare_decoder(workspace.split, opened, samples.first(2))
     for name, outputs in found.items():
         judge_component(name, outputs, artifact, workspace, own=own)
