@@ -28,8 +28,9 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A process for each of two cores, and one thread in each: more would wait for one another.
 unit: $(VENV)/.dev
-	$(BIN)/pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 # Which architectures of Hugging Face Transformers compile: the table in README.md.
 coverage: $(VENV)/.dev

@@ -56,8 +56,11 @@ def decompose(program: ExportedProgram, registry: Any) -> bool:
             return False  # a graph inside this one, or a program that is not functional
         elif node.op == "call_function" and not _stays(node, translated):
             return False
-    for node in todo:
-        rewrites[node.target](node)
+    # A node that is an output is known to the signature by its name.
+    renamed = program.graph_signature.get_replace_hook()
+    with program.graph_module._set_replace_hook(renamed):
+        for node in todo:
+            rewrites[node.target](node)
     _fx_passes.remove_assertion_nodes(program.graph_module)
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()

@@ -27,6 +27,13 @@ class InPlace(torch.nn.Module):
         return x.add_(1)
 
 
+class OutputOfNothing(torch.nn.Module):
+    """What is left away is itself the output."""
+
+    def forward(self, x, mask):
+        return torch.where(mask, x, x * 2).to(torch.float32)
+
+
 class Unknown(torch.nn.Module):
     """`rsub` has no translation, and none of ours."""
 
@@ -56,6 +63,15 @@ def test_what_has_no_onnx_form_is_replaced():
     assert left.count("aten.chunk.default") == 1
 
 
+def test_an_output_keeps_its_place():
+    program = export(OutputOfNothing())
+    assert decompose(program, REGISTRY)
+    (output,) = program.graph_signature.user_outputs
+    assert (
+        output == next(node for node in program.graph.nodes if node.op == "output").args[0][0].name
+    )
+
+
 @pytest.mark.parametrize("model", [InPlace(), Unknown()], ids=lambda model: type(model).__name__)
 def test_any_other_program_is_left_as_it_was(model):
     program = export(model)
@@ -65,7 +81,11 @@ def test_any_other_program_is_left_as_it_was(model):
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.sampled_from([Functional, InPlace, Unknown]), st.integers(1, 16), st.integers(0, 99))
+@given(
+    st.sampled_from([Functional, InPlace, OutputOfNothing, Unknown]),
+    st.integers(1, 16),
+    st.integers(0, 99),
+)
 def test_the_graph_computes_what_the_model_does(kind, batch, seed):
     session = sessions(kind)
     generator = torch.Generator().manual_seed(seed)
