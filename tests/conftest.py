@@ -15,6 +15,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from mmedge.artifact import Artifact
+from mmedge.cache import StageCache
 from mmedge.pipeline import Compiled, compile_project
 
 # Time is never asserted. On CI the examples are the same every time, so that a change is judged
@@ -255,6 +257,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         return directory
 
     return written
+
+
+@pytest.fixture(scope="session")
+def built(tiny_system: TinySystem) -> Artifact:
+    """The tiny artifact as the `build` stage left it."""
+    store = StageCache(tiny_system.cache)
+    key = next(entry.key for entry in store.entries() if entry.stage == "build")
+    artifact = store.load(key)
+    assert artifact is not None
+    return artifact
 
 
 @pytest.fixture(scope="session")

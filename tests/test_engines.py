@@ -6,18 +6,8 @@ import numpy as np
 import pytest
 
 from mmedge.artifact import Artifact
-from mmedge.cache import StageCache
 from mmedge.engines import open_artifact
 from mmedge.errors import BundleError, MmedgeError
-
-
-@pytest.fixture(scope="module")
-def built(tiny_system: Any) -> Artifact:
-    store = StageCache(tiny_system.cache)
-    key = next(entry.key for entry in store.entries() if entry.stage == "build")
-    artifact = store.load(key)
-    assert artifact is not None
-    return artifact
 
 
 @pytest.fixture(scope="module")

@@ -45,36 +45,9 @@ def export_component(
     specs, examples: one for each argument of the component's module, in order.
     Raises ExportError, with the line of the user's code where torch stopped.
     """
-    import torch
-
-    names = [name for spec in specs for name in spec.dynamic_axes.values()]
-    # An axis without a declared range has the one that the module admits (a past, by its table
-    # of positions), and may follow from the others (past + new): torch finds out which and how.
-    free = [name for name in names if name not in axes]
-    dims: dict[str, Any] = dict.fromkeys(free, torch.export.Dim.DYNAMIC)
-    shapes = tuple(_dynamic_shape(spec, axes, dims) for spec in specs)
-    if _is_variadic(component.module):
-        shapes = (shapes,)  # type: ignore[assignment]
+    shapes = _dynamic_shapes(component.module, specs, axes)
     try:
-        with torch.no_grad(), _quiet(), _translating(), aid.substituted():
-            program = torch.export.export(
-                component.module,
-                tuple(_contiguous(example) for example in examples),
-                dynamic_shapes=shapes,
-                strict=False,
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-            aid.repair(program)
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                opset_version=opset,
-                input_names=[spec.name for spec in specs],
-                output_names=list(component.outputs),
-                dynamic_shapes=shapes,
-                custom_translation_table={**translations(), **aid.translations},
-                verbose=False,
-            )
+        exported = _onnx_program(component, specs, examples, shapes, opset=opset, aid=aid)
     except Exception as error:
         raise _explained(error, component, project_directory) from error
     if exported is None:
@@ -86,6 +59,54 @@ def export_component(
     stamp_module_paths(model, prefix=component.prefix)
     _forget_sources(model)
     return model
+
+
+def _onnx_program(
+    component: ComponentModule,
+    specs: Sequence[TensorSpec],
+    examples: Sequence[torch.Tensor],
+    shapes: tuple[Any, ...],
+    *,
+    opset: int,
+    aid: ExportAid,
+) -> torch.onnx.ONNXProgram | None:
+    """What torch makes of the component, with the recipe's aid."""
+    import torch
+
+    with torch.no_grad(), _quiet(), _translating(), aid.substituted():
+        program = torch.export.export(
+            component.module,
+            tuple(_contiguous(example) for example in examples),
+            dynamic_shapes=shapes,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        aid.repair(program)
+        return torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=opset,
+            input_names=[spec.name for spec in specs],
+            output_names=list(component.outputs),
+            dynamic_shapes=shapes,
+            custom_translation_table={**translations(), **aid.translations},
+            verbose=False,
+        )
+
+
+def _dynamic_shapes(
+    module: torch.nn.Module, specs: Sequence[TensorSpec], axes: dict[str, Axis]
+) -> tuple[Any, ...]:
+    """For each argument of the module its open axes, as torch.export takes them."""
+    import torch
+
+    names = [name for spec in specs for name in spec.dynamic_axes.values()]
+    # An axis without a declared range has the one that the module admits (a past, by its table
+    # of positions), and may follow from the others (past + new): torch finds out which and how.
+    free = [name for name in names if name not in axes]
+    dims: dict[str, Any] = dict.fromkeys(free, torch.export.Dim.DYNAMIC)
+    shapes = tuple(_dynamic_shape(spec, axes, dims) for spec in specs)
+    return (shapes,) if _is_variadic(module) else shapes
 
 
 def _forget_sources(model: ir.Model) -> None:

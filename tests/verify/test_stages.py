@@ -14,7 +14,6 @@ from mmedge_export import single_graph
 from onnx import numpy_helper
 
 from mmedge.artifact import Artifact
-from mmedge.cache import StageCache
 from mmedge.errors import DataError, ProjectError, VerificationError
 from mmedge.graph import stages
 from mmedge.pipeline import compile_project, live_model
@@ -71,16 +70,6 @@ def pairs():
     from data import samples
     return list(samples())
 """
-
-
-@pytest.fixture(scope="module")
-def built(tiny_system: Any) -> Artifact:
-    """The tiny artifact as the `build` stage left it."""
-    store = StageCache(tiny_system.cache)
-    key = next(entry.key for entry in store.entries() if entry.stage == "build")
-    artifact = store.load(key)
-    assert artifact is not None
-    return artifact
 
 
 @pytest.fixture(scope="module")
