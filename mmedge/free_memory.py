@@ -12,8 +12,8 @@ from mmedge.mapped_files import release_clean_pages
 def give_back() -> None:
     """Collect cycles (a traced graph is full of them) and return pages that are free or only read.
 
-    glibc keeps what was freed for the next allocation of the same thread and size; between two
-    stages of a compile that was a quarter of the resident set.
+    glibc keeps what was freed for the next allocation; kept from one stage of a compile to the
+    next, it would count in the peak of both.
     """
     release_clean_pages()
     gc.collect()

@@ -10,8 +10,8 @@ from mmedge.tensors import Array, Axis
 from mmedge.wiring import Wiring, axis_size, other_sizes, with_indicators
 
 BATCH = 32
-# What model and engine hold at once grows with their inputs: 30 s of sound for Whisper are 1 MB as
-# features and 150 MB as intermediate values. A batch of two is the least that shows mixed rows.
+# What model and engine hold at once grows with their inputs, and is far larger: the attention of
+# an audio encoder over 30 s of sound. A batch of two is the least that shows mixed rows.
 BATCH_BYTES = 2 * 2**20
 LEAST_BATCH = 2
 # One, the size that was exported, and one that is neither.
