@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmedge.errors import MmedgeError, ProjectError
 from mmedge.optional import require
 from mmedge.project import PROJECT_FILE, Project
+from mmedge.project_modules import user_line
 
 if TYPE_CHECKING:
     import torch
@@ -54,16 +53,9 @@ def _raised(project: Project, factory: Any, error: Exception) -> ProjectError:
         f"the factory {project.file.model.factory!r} raised {type(error).__name__}",
         found=error,
         expected=f"{project.file.model.factory}{_signature(factory)} returns a model",
-        where=_user_line(project.directory, error) or project.directory / PROJECT_FILE,
+        where=user_line(project.directory, error) or project.directory / PROJECT_FILE,
         hint="check [model] arguments",
     )
-
-
-def _user_line(directory: Path, error: Exception) -> str | None:
-    """file:line of the innermost frame in the project's own code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if directory.resolve() in Path(f.filename).resolve().parents]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else None
 
 
 def _signature(factory: Any) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmedge.optional import require
+from mmedge.replaced import replaced
 
 if TYPE_CHECKING:
     import torch
@@ -25,21 +26,18 @@ Rewrite = Callable[["torch.fx.Node"], None]
 @contextmanager
 def only_where_needed() -> Iterator[None]:
     """While active, torch's ONNX exporter retraces a program only if `decompose` can't do it."""
-    passes: Any = require("torch.onnx._internal.exporter._fx_passes")
-    retrace = getattr(passes, "decompose_with_registry", None)
-    if retrace is None:  # another version of torch: slower, and as good
-        yield
-        return
 
-    def decompose_or_retrace(program: ExportedProgram, registry: Any) -> ExportedProgram:
-        done: bool = decompose(program, registry)
-        return program if done else retrace(program, registry)
+    def where_needed(retrace: Any) -> Any:
+        def decompose_or_retrace(program: ExportedProgram, registry: Any) -> ExportedProgram:
+            done: bool = decompose(program, registry)
+            return program if done else retrace(program, registry)
 
-    passes.decompose_with_registry = decompose_or_retrace
-    try:
+        return decompose_or_retrace
+
+    passes = require("torch.onnx._internal.exporter._fx_passes")
+    # Another version of torch may not have it: slower, and as good.
+    with replaced(passes, "decompose_with_registry", where_needed):
         yield
-    finally:
-        passes.decompose_with_registry = retrace
 
 
 def decompose(program: ExportedProgram, registry: Any) -> bool:

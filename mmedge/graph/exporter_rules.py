@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mmedge.optional import require
+from mmedge.replaced import replaced
 
 # A rule for two Slices tries every pair of nodes of the graph, with a walk over all nodes for
 # each (onnxscript 0.7): of the 188 s in which the exporter turned a 30-layer decoder into ONNX,
@@ -17,13 +18,10 @@ QUADRATIC = frozenset({"SlicesSplit"})
 @contextmanager
 def linear_rules() -> Iterator[None]:
     """While active, onnxscript's optimizer does without the rules in QUADRATIC."""
-    rewriter: Any = require("onnxscript.rewriter")
-    rules = getattr(rewriter, "_DEFAULT_REWRITE_RULES", None)
-    if rules is None:  # another version of onnxscript: slower, and as good
+
+    def linear(rules: Any) -> Any:
+        return tuple(rule for rule in rules if rule.name not in QUADRATIC)
+
+    # Another version of onnxscript may not have it: slower, and as good.
+    with replaced(require("onnxscript.rewriter"), "_DEFAULT_REWRITE_RULES", linear):
         yield
-        return
-    rewriter._DEFAULT_REWRITE_RULES = tuple(rule for rule in rules if rule.name not in QUADRATIC)
-    try:
-        yield
-    finally:
-        rewriter._DEFAULT_REWRITE_RULES = rules

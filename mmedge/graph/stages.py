@@ -12,12 +12,13 @@ from mmedge.errors import GraphError, MmedgeError, ProjectError
 from mmedge.graph.attention_blocks import attention_blocks
 from mmedge.graph.boundaries import infer_boundaries
 from mmedge.graph.example import example_tensors, traceable
-from mmedge.graph.export import export_component, user_line
+from mmedge.graph.export import export_component
 from mmedge.graph.files import graph_specs, load_graph, save_graph, weight_bytes
 from mmedge.graph.layers import account_for_layers
 from mmedge.graph.passes import DEFAULT_PASSES, LEGALIZING_PASSES, PassRecord, run_passes
 from mmedge.graph.repeatable import check_repeatable
 from mmedge.graph.wire import learned_substitutes, wire
+from mmedge.project_modules import user_line
 from mmedge.recipes import ComponentModule, Split, load_recipe
 from mmedge.stage import Workspace
 from mmedge.tensors import Array, TensorSpec
@@ -128,7 +129,7 @@ def make_split(workspace: Workspace) -> Split:
             "the model's forward failed on the declared inputs",
             found=f"{type(error).__name__}: {error}",
             expected=f"forward to accept {given}",
-            where=user_line([error], "", project.directory),
+            where=user_line(project.directory, error),
             hint="if this is not what forward itself complains of, correct [inputs]: names, shapes "
             "and dtypes are those of forward's arguments",
         ) from error

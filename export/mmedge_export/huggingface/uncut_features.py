@@ -24,6 +24,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.overrides import TorchFunctionMode
 
+from mmedge.replaced import replaced
+
 Original = Any
 
 
@@ -51,27 +53,14 @@ def uncut_features(left_whole: LeftWhole | None = None) -> Iterator[None]:
         "split": split,
     }
     with ExitStack() as stack:
-        stack.enter_context(_replaced(torch, "split", split))
+        stack.enter_context(replaced(torch, "split", split))
         for name, replacement in replacements.items():
             # The tensors of a trace are of subclasses, some with a method of their own.
             for owner in (torch.Tensor, FakeTensor, FunctionalTensor):
                 if owner is torch.Tensor or name in vars(owner):
-                    stack.enter_context(_replaced(owner, name, replacement))
+                    stack.enter_context(replaced(owner, name, replacement))
         stack.enter_context(_RowsKept())
         yield
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, replacement: Callable[[Original], Original]) -> Iterator[None]:
-    own = vars(owner).get(name)
-    setattr(owner, name, replacement(getattr(owner, name)))
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, own)
 
 
 def _iterated(original: Original, asked: list[Tensor]) -> Original:
