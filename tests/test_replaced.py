@@ -38,8 +38,8 @@ def test_what_is_inherited_is_inherited_again():
 
 
 def test_it_goes_when_the_block_fails():
-    with pytest.raises(ValueError), replaced(Base, "say", louder):
-        raise ValueError
+    with pytest.raises(ValueError, match="inside"), replaced(Base, "say", louder):
+        raise ValueError("inside")
     assert Base().say() == "base"
 
 
