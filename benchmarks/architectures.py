@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from readme_tables import markdown, write_table
+
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
 RESULTS = ROOT / "profiles" / "results" / "cpu" / "architectures.json"
-BEGIN, END = "<!-- coverage: begin -->", "<!-- coverage: end -->"
 AT_ONCE = 2
 LIMIT_SECONDS = 600
 HEADINGS = ("architecture", "family", "components", "verified error", "open axes", "tokens", "time")
@@ -36,7 +36,7 @@ def main(names: list[str]) -> None:
     if not names:
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         RESULTS.write_text(json.dumps({"versions": versions(), "rows": rows}, indent=1) + "\n")
-        replace_table(table(rows))
+        write_table("coverage", table(rows))
 
 
 def registered() -> list[str]:
@@ -108,30 +108,24 @@ def facts(report: dict[str, Any], wiring: Any) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as a table of Markdown."""
-    lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
-    for row in sorted(rows, key=lambda row: ("refused" in row, row["name"])):
-        if "refused" in row:
-            lines.append(f"| {row['name']} | refused: {row['refused']} |" + " |" * 5)
-            continue
-        cells = [
-            row["name"],
-            row["family"],
-            ", ".join(row["components"]),
-            f"{row['error']:.0e}",
-            ", ".join(row["axes"]),
-            "equal" if row["generates"] else "",
-            f"{row['seconds']:.0f} s",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    ordered = sorted(rows, key=lambda row: ("refused" in row, row["name"]))
+    cells = markdown(HEADINGS, map(_cells, ordered))
     done = sum("refused" not in row for row in rows)
-    return "\n".join([*lines, "", f"{done} of {len(rows)} compile."])
+    return f"{cells}\n\n{done} of {len(rows)} compile."
 
 
-def replace_table(text: str) -> None:
-    """Put the table between the markers of the README."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+def _cells(row: dict[str, Any]) -> list[str]:
+    if "refused" in row:
+        return [row["name"], f"refused: {row['refused']}", *[""] * (len(HEADINGS) - 2)]
+    return [
+        row["name"],
+        row["family"],
+        ", ".join(row["components"]),
+        f"{row['error']:.0e}",
+        ", ".join(row["axes"]),
+        "equal" if row["generates"] else "",
+        f"{row['seconds']:.0f} s",
+    ]
 
 
 def versions() -> dict[str, str]:

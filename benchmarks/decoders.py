@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from full_size_checkpoints import CHECKPOINTS, NEW_TOKENS, write_checkpoint
+from readme_tables import markdown, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "profiles" / "results" / "cpu"
@@ -41,6 +42,7 @@ def main() -> None:
             RESULTS.mkdir(parents=True, exist_ok=True)
             suffix = f"-{options.threads}-threads" if options.threads else ""
             (RESULTS / f"{name}{suffix}.json").write_text(text)
+            write_table("decoders", table([RESULTS / f"{known}.json" for known in CHECKPOINTS]))
 
 
 def arguments() -> argparse.Namespace:
@@ -229,6 +231,44 @@ def decode_speed(timed: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         step = (answer - first) / (NEW_TOKENS - 1)
         found[side] = {"ms_per_token": step, "tokens_per_second": 1e3 / step}
     return found
+
+
+HEADINGS = (
+    "model",
+    "tokens per second",
+    "of PyTorch eager",
+    "first token",
+    "of PyTorch eager",
+    "peak memory of compile",
+    "bound",
+    "compile",
+)
+
+
+def table(records: Iterable[Path]) -> str:
+    """The recorded models as a table, and what they were measured on."""
+    found = [json.loads(record.read_text()) for record in records if record.exists()]
+    places = sorted({_measured_on(one) for one in found})
+    return f"{markdown(HEADINGS, map(_cells, found))}\n\nMeasured on {'; '.join(places)}."
+
+
+def _measured_on(one: dict[str, Any]) -> str:
+    machine = one["machine"]
+    versions = ", ".join(f"{name} {one['versions'][name]}" for name in ("torch", "onnxruntime"))
+    return f"{machine['cpu_model']}, {machine['usable_cores']} cores ({versions})"
+
+
+def _cells(one: dict[str, Any]) -> list[str]:
+    first, compiled = one["latency"]["first"], one["compile"]
+    disturbed = " (disturbed)" if one["disturbed"] else ""
+    return [
+        one["model"] + disturbed,
+        *(f"{one['decode'][side]['tokens_per_second']:.0f}" for side in ("mmedge", "pytorch")),
+        *(f"{first[side]['p50_ms']:.0f} ms" for side in ("mmedge", "pytorch")),
+        f"{compiled['peak_rss_bytes'] / 1e9:.2f} GB",
+        f"{compiled['bound_bytes'] / 1e9:.2f} GB",
+        f"{compiled['seconds']:.0f} s",
+    ]
 
 
 if __name__ == "__main__":
