@@ -14,6 +14,7 @@ from typing import Any
 from mmedge.project import InputTable
 from mmedge.recipes import CheckpointView
 from mmedge.tensors import Array, Axis, Dim
+from mmedge_export.huggingface.shortest_sound import shortest_sound
 
 BATCH, LENGTH = "batch", "length"
 # A name in an axis' place: it may vary. None: the sample's own size, always.
@@ -34,6 +35,7 @@ _AXES: dict[tuple[str, int], tuple[str | None, ...]] = {
     ("pixel_values", 5): _IMAGES,
     ("pixel_values", 6): (BATCH, "images", "tiles", None, None, None),
     ("pixel_mask", 3): (BATCH, None, None),
+    ("pixel_attention_mask", 2): (BATCH, "patches"),
     ("pixel_attention_mask", 4): (BATCH, "images", None, None),
     ("image_grid_thw", 3): (BATCH, "images", None),
     ("image_sizes", 3): (BATCH, "images", None),
@@ -45,7 +47,7 @@ _AXES: dict[tuple[str, int], tuple[str | None, ...]] = {
     ("visual_pos", 3): (BATCH, "regions", None),
 }
 _MODALITIES = (
-    ("image", ("pixel", "image", "visual", "flattened_patches")),
+    ("image", ("pixel", "image", "visual", "flattened_patches", "spatial_shapes")),
     ("audio", ("input_features", "input_values", "audio", "is_longer")),
     ("text", ("input_ids", "mask", "token_type", "bbox", "decoder")),
 )
@@ -188,6 +190,8 @@ def _range(axis: str, view: CheckpointView) -> tuple[int, int]:
     if axis in (LENGTH, "decoder_length"):
         # torch.export takes a size of one for a constant; a text has two tokens at least.
         return 2, max(2, longest_text(view))
+    if axis == "samples":
+        return shortest_sound(view, between=_RANGES[axis]), _RANGES[axis][1]
     return _RANGES[axis]
 
 

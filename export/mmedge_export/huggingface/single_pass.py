@@ -69,18 +69,25 @@ class NamedForward(nn.Module):
 
 
 def results_of(output: Any) -> dict[str, Tensor]:
-    """The tensors of a ModelOutput that are results; nested ones only where there are no others."""
+    """The tensors of a ModelOutput that are results; nested ones only where there are no others.
+
+    A field that holds several (the logits of each head, in MGP-STR) gives each of them a number.
+    """
     if isinstance(output, Tensor):
         return {"output": output}
     if not isinstance(output, Mapping):
         output = {f"output_{i}": value for i, value in enumerate(output)}
-    top = {
-        name: value
-        for name, value in output.items()
-        if isinstance(value, Tensor) and not name.endswith(NO_RESULTS)
+    fields = {name: value for name, value in output.items() if not name.endswith(NO_RESULTS)}
+    top = {name: value for name, value in fields.items() if isinstance(value, Tensor)}
+    several = {
+        f"{name}_{i}": value
+        for name, values in fields.items()
+        if isinstance(values, list | tuple)
+        for i, value in enumerate(values)
+        if isinstance(value, Tensor)
     }
-    if top:
-        return top
+    if top or several:
+        return top or several
     nested = [value for value in output.values() if isinstance(value, Mapping)]
     return {name: tensor for value in nested for name, tensor in results_of(value).items()}
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from mmedge.optional import require
 from mmedge.recipes import ExportAid
+from mmedge_export.huggingface.open_lengths import open_lengths
 from mmedge_export.huggingface.packed_attention import forwards_kept
 from mmedge_export.huggingface.substitutes import substituted
 from mmedge_export.huggingface.without_checks import without_checks
@@ -39,6 +40,7 @@ def transformers_aid(model: nn.Module) -> ExportAid:
             stack.enter_context(forwards_kept(model, lambda: utilities.apply_patches("dynamo")))
             stack.enter_context(dynamo.reset_model_state(model))
             stack.enter_context(substituted(model))
+            stack.enter_context(open_lengths(model))
             yield
 
     def repair(program: ExportedProgram) -> None:

@@ -28,6 +28,7 @@ OUTPUTS = {
     "wav2vec2_ctc": {"logits"},
     "owlvit": {"logits", "pred_boxes", "text_embeds", "image_embeds"},
     "flava": {"image_embeddings", "text_embeddings"},
+    "mgp_str": {"logits_0", "logits_1", "logits_2"},
 }
 ONE = torch.arange(3.0)
 
@@ -70,6 +71,12 @@ def test_owlvits_queries_have_an_axis_of_their_own(checkpoint: Checkpoint) -> No
         logits = split.reference(some)["logits"]
         assert logits.shape[0] == 2
         assert logits.shape[-1] == count
+
+
+def test_a_field_of_several_tensors_gives_each_a_name() -> None:
+    output = ModelOutput(logits=(ONE, ONE + 1), hidden_states=(ONE,), a3_attentions=(ONE,))
+    assert list(results_of(output)) == ["logits_0", "logits_1"]
+    assert list(results_of(ModelOutput(score=ONE, logits=(ONE,)))) == ["score"]
 
 
 def test_results_are_named_as_upstream_names_them() -> None:

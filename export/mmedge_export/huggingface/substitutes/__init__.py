@@ -12,7 +12,14 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
-from mmedge_export.huggingface.substitutes import llava_next, moonshine, pixtral, rope_index, vilt
+from mmedge_export.huggingface.substitutes import (
+    llava_next,
+    moonshine,
+    pixtral,
+    rope_index,
+    siglip2,
+    vilt,
+)
 from mmedge_export.huggingface.substitutes.substitute import Substitute
 
 ALL: tuple[Substitute, ...] = (
@@ -20,6 +27,7 @@ ALL: tuple[Substitute, ...] = (
     *moonshine.SUBSTITUTES,
     *pixtral.SUBSTITUTES,
     *rope_index.SUBSTITUTES,
+    *siglip2.SUBSTITUTES,
     *vilt.SUBSTITUTES,
 )
 
