@@ -18,7 +18,7 @@ from mmedge.checkpoint.huggingface_inputs import config_inputs
 from mmedge.checkpoint.processor_files import ProcessorFound, processor_options
 from mmedge.data.processed import processed
 from mmedge.data.tensor_samples import holds_tensors, tensors_in
-from mmedge.data.upstream import upstream_tensors
+from mmedge.data.upstream import upstream_samples
 from mmedge.errors import DataError, InputError, ProjectError
 from mmedge.project import (
     CHECKPOINT_CONFIG,
@@ -89,11 +89,13 @@ def propose(
     config, model_class = config_and_class(directory, trusted=trust_remote_code)
     sample, found = _sample(directory, found, samples)
     options = (found.options or {}) if sample else {}
+    flat: tuple[str, ...] = ()
     if not sample or (found.reasons and not samples):
-        made = {name: array[:1] for name, array in upstream_tensors(directory).items()}
+        upstream = upstream_samples(directory)
+        made = {name: array[:1] for name, array in upstream.tensors.items()}
         if made.keys() > sample.keys():  # all of them, rather than a modality alone
-            sample, options = made, {}
-    view = CheckpointView(directory, config, model_class, options, sample)
+            sample, options, flat = made, {}, upstream.flat
+    view = CheckpointView(directory, config, model_class, options, sample, flat)
     refused: dict[str, str] = {}
     for name in _recognising():
         answer = load_recipe(name).propose(view)  # type: ignore[attr-defined]

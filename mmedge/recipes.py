@@ -136,6 +136,7 @@ class CheckpointView:
     processor: options of `mmedge.runtime.processors`; empty where it is unknown.
     sample: tensors of one real sample by name, [1, ...], as the processor makes them; empty
         where there is no processor.
+    flat: those of the sample's tensors that upstream takes without a batch axis.
     """
 
     directory: Path
@@ -143,6 +144,7 @@ class CheckpointView:
     model_class: type[torch.nn.Module]
     processor: dict[str, Any]
     sample: Mapping[str, Array]
+    flat: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

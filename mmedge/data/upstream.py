@@ -7,12 +7,14 @@ exported and verified on real inputs does not depend on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmedge.data.real_samples import RealSamples, real_samples
+from mmedge.data.upstream_processor import upstream_processors
 from mmedge.optional import require
 from mmedge.quiet_upstream import quiet_transformers
 from mmedge.tensors import Array
@@ -21,51 +23,75 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Tensors = dict[str, Array]
-CLASSES = ("AutoProcessor", "AutoImageProcessor", "AutoFeatureExtractor", "AutoTokenizer")
+# The tensors that carry a modality: without one of them, it was not heard.
+CARRIES = {
+    "image": {"pixel_values", "flattened_patches"},
+    "audio": {"input_features", "input_values"},
+    "text": {"input_ids", "decoder_input_ids"},
+}
+
+
+@dataclass(frozen=True)
+class UpstreamSamples:
+    """Two real samples as the checkpoint's processor in transformers makes them.
+
+    tensors: by name, [2, ...]. flat: those of which upstream has the rows of all samples in a
+    row (the tiles of all images); here each sample has its own.
+    """
+
+    tensors: Tensors
+    flat: tuple[str, ...] = ()
+
+
+def upstream_samples(directory: Path) -> UpstreamSamples:
+    """Empty where the processor cannot be loaded or is not to be asked in any usual way."""
+    with quiet_transformers():
+        for processor in upstream_processors(directory):
+            if tensors := _asked(processor):
+                return _by_sample(tensors)
+    return UpstreamSamples({})
 
 
 def upstream_tensors(directory: Path) -> Tensors:
-    """Two real samples as the checkpoint's processor in transformers makes them, by name.
-
-    Empty where it cannot be loaded or does not take images, texts or sounds in any usual way.
-    """
-    with quiet_transformers():
-        for name in CLASSES:
-            processor = _loaded(name, directory)
-            tensors = _asked(processor) if processor is not None else {}
-            if tensors:
-                return tensors
-    return {}
+    """Two real samples by name, each tensor [2, ...]; none where there are none."""
+    return upstream_samples(directory).tensors
 
 
-def _loaded(name: str, directory: Path) -> Any:
-    try:
-        found = getattr(require("transformers"), name).from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False
-        )
-    except Exception:  # whatever it lacks: a library, a file, a class
-        return None
-    return found if _has_its_words(found, directory) else None
-
-
-def _has_its_words(processor: Any, directory: Path) -> bool:
-    """Without any of its files, transformers 5 makes up a tokenizer with next to no words."""
-    tokenizer = getattr(processor, "tokenizer", processor)
-    files = dict(getattr(tokenizer, "vocab_files_names", {})).values()
-    return not files or any((directory / file).is_file() for file in files)
+def _by_sample(tensors: Tensors) -> UpstreamSamples:
+    count = len(real_samples().questions)
+    flat = [name for name, t in tensors.items() if len(t) != count and len(t) % count == 0]
+    made = {
+        name: t.reshape(count, -1, *t.shape[1:]) if name in flat else t
+        for name, t in tensors.items()
+    }
+    return UpstreamSamples(made, tuple(flat))
 
 
 def _asked(processor: Any) -> Tensors:
-    """The first way of asking that gives tensors."""
-    for ask in WAYS:
+    """The first way of asking that gives tensors of all that was asked about."""
+    for ask, modalities in WAYS:
         try:
             found = dict(ask(processor, real_samples()))
         except Exception:
             continue
         tensors = {name: _array(value) for name, value in found.items() if _is_tensor(value)}
-        if tensors and "labels" not in found:
+        heard = all(tensors.keys() & CARRIES[modality] for modality in modalities)
+        if heard and "labels" not in found and _placed(processor, tensors):
             return tensors
     return {}
+
+
+def _placed(processor: Any, tensors: Tensors) -> bool:
+    """Whether the text has a place for what the model is to find there."""
+    if not {"input_ids", "pixel_values"} <= tensors.keys():
+        return True
+    token, words = getattr(processor, "image_token", None), getattr(processor, "tokenizer", None)
+    if token is None or words is None:
+        return True
+    own = words.convert_tokens_to_ids(str(token))
+    # What is asked for by one token may be written as another.
+    places = [own, getattr(processor, "image_token_id", own)]
+    return bool(np.isin(tensors["input_ids"], places).any())
 
 
 def _is_tensor(value: Any) -> bool:
@@ -117,7 +143,9 @@ def _sounds_and_texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]
     ]
     texts = [processor.apply_chat_template(turn, add_generation_prompt=True) for turn in turns]
     rate = int(processor.feature_extractor.sampling_rate)
-    whole = samples.speech_at(rate)
+    # A longer sound is several, of which the second sample would have fewer.
+    longest = getattr(processor.feature_extractor, "n_samples", None)
+    whole = samples.speech_at(rate)[:longest]
     processor.tokenizer.padding_side = "left"
     sounds = [whole, whole[len(whole) // 2 :]]
     # Not every processor of sounds makes numpy arrays.
@@ -139,12 +167,12 @@ def _texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
 
 
 Ask = Callable[[Any, RealSamples], Mapping[str, Any]]
-WAYS: tuple[Ask, ...] = (
-    _conversation,
-    _placeholders,
-    _images_and_texts,
-    _images_alone,
-    _sounds_and_texts,
-    _sounds,
-    _texts,
+WAYS: tuple[tuple[Ask, tuple[str, ...]], ...] = (
+    (_conversation, ("image", "text")),
+    (_images_and_texts, ("image", "text")),
+    (_placeholders, ("image", "text")),
+    (_images_alone, ("image",)),
+    (_sounds_and_texts, ("audio", "text")),
+    (_sounds, ("audio",)),
+    (_texts, ("text",)),
 )

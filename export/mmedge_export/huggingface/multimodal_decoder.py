@@ -105,7 +105,8 @@ class MultimodalDecoder:
         }
         options: dict[str, Any] = {"encoders": encoders} if encoders else {}
         image: Any = view.processor.get("image") or {}
-        flat = [name for name in FLAT.get(str(image.get("method")), ()) if name in inputs]
+        rows = (*FLAT.get(str(image.get("method")), ()), *view.flat)
+        flat = [name for name in inputs if name in rows]
         if flat:
             options["flat"] = flat
         axes |= _patch_axis(view, inputs, axes)

@@ -1,0 +1,61 @@
+"""How transformers' own processors are asked for samples, where mmedge has none of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mmedge.data.upstream import upstream_samples, upstream_tensors
+
+Checkpoint = Callable[[str], Path]
+
+
+def test_tiles_of_all_images_in_a_row_are_each_samples_own(checkpoint: Checkpoint) -> None:
+    found = upstream_samples(checkpoint("aya_vision"))
+    assert found.flat == ("pixel_values",)
+    assert found.tensors["pixel_values"].shape[0] == found.tensors["input_ids"].shape[0] == 2
+    assert found.tensors["pixel_values"].ndim == 5
+
+
+def test_a_processor_of_sounds_is_not_asked_about_images(checkpoint: Checkpoint) -> None:
+    """It takes a conversation with an image in silence, and leaves the image out."""
+    made = upstream_tensors(checkpoint("qwen2_audio"))
+    assert {"input_features", "feature_attention_mask", "input_ids"} <= made.keys()
+    sounds = made["feature_attention_mask"].sum(1)
+    assert sounds[0] > sounds[1] > 0, "of different lengths"
+
+
+def test_a_sound_is_no_longer_than_what_is_one_for_the_model(checkpoint: Checkpoint) -> None:
+    made = upstream_tensors(checkpoint("audio_flamingo3"))
+    assert len(made["input_features"]) == len(made["input_ids"]) == 2
+
+
+def test_a_processor_that_places_the_image_itself_gets_the_text_alone(
+    checkpoint: Checkpoint,
+) -> None:
+    config = json.loads((checkpoint("instructblip") / "config.json").read_text())
+    ids = upstream_tensors(checkpoint("instructblip"))["input_ids"]
+    places = (ids == config["image_token_index"]).sum(1)
+    np.testing.assert_array_equal(places, config["num_query_tokens"])
+
+
+def test_a_text_without_a_place_for_the_image_is_no_answer(checkpoint: Checkpoint) -> None:
+    """Chameleon's takes captions without one only where no image is given."""
+    config = json.loads((checkpoint("chameleon") / "config.json").read_text())
+    image = config["vocabulary_map"]["<image>"]
+    assert (upstream_tensors(checkpoint("chameleon"))["input_ids"] == image).any()
+
+
+def test_a_class_for_videos_too_is_asked_about_images(checkpoint: Checkpoint) -> None:
+    assert {"pixel_values", "input_ids"} <= upstream_tensors(checkpoint("llava_onevision")).keys()
+
+
+def test_a_file_that_names_no_class(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """Nothing says how its parts go together: one of them is asked alone."""
+    broken = shutil.copytree(checkpoint("llava_onevision"), tmp_path / "broken")
+    (broken / "processor_config.json").write_text("[]")
+    assert not {"pixel_values", "input_ids"} <= upstream_tensors(broken).keys()
