@@ -16,9 +16,13 @@ def import_from(directory: Path, name: str) -> ModuleType:
 
     `directory` is the first on sys.path meanwhile. Raises ProjectError.
     """
+    names = _names_in(directory)
     for loaded, module in list(sys.modules.items()):
+        top = loaded.split(".")[0]
+        if top not in names:  # thousands of modules: their files are not looked at
+            continue
         file = getattr(module, "__file__", None)
-        if file and _is_shadowed(directory, loaded.split(".")[0], Path(file).resolve()):
+        if file and _is_shadowed(directory, top, Path(file).resolve()):
             del sys.modules[loaded]
     importlib.invalidate_caches()
     where = directory / f"{name.replace('.', '/')}.py"
@@ -52,6 +56,13 @@ def user_line(directory: Path, error: BaseException) -> str | None:
         if path.is_relative_to(directory.resolve()) and "site-packages" not in path.parts:
             return f"{frame.filename}:{frame.lineno}: {frame.line}"
     return None
+
+
+def _names_in(directory: Path) -> set[str]:
+    """What the project may have modules of."""
+    if not directory.is_dir():
+        return set()
+    return {path.name.removesuffix(".py") for path in directory.iterdir()}
 
 
 def _is_shadowed(directory: Path, name: str, file: Path) -> bool:
