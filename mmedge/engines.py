@@ -10,6 +10,7 @@ import numpy as np
 
 from mmedge.artifact import Artifact
 from mmedge.runtime.execute import execute
+from mmedge.runtime.next_token import GREEDY, GenerateOptions
 from mmedge.runtime.runner import Runner, open_engine
 from mmedge.tensors import Array
 from mmedge.wiring import Source, Wiring
@@ -35,9 +36,17 @@ class OpenArtifact:
         """How the engines are connected."""
         return self._wiring
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(
+        self, inputs: Mapping[str, Array], *, options: GenerateOptions = GREEDY
+    ) -> dict[str, Array]:
         """The model's outputs for preprocessed inputs."""
-        return execute(self._wiring, inputs, self.run_component, substitutes=self._substitutes)
+        return execute(
+            self._wiring,
+            inputs,
+            self.run_component,
+            substitutes=self._substitutes,
+            options=options,
+        )
 
     def run_component(self, name: str, feeds: dict[str, Array]) -> dict[str, Array]:
         """One component's outputs."""

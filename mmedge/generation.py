@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 Source = str
 
+# Answers are compared with the model's, and measured, up to so many tokens. A later token depends
+# on all before it, and thousands of tokens of eager PyTorch take the better part of an hour.
+COMPARED_TOKENS = 64
+
 
 class LogitsRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a checkpoint's generation config does to the logits before a token is chosen.
@@ -129,6 +133,11 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         """Those of `sources` without which there is no beginning."""
         begin = self.prompt or self.prompt_embeddings
         return [] if begin is None or self.start_token_ids else [begin]
+
+    @property
+    def compared_tokens(self) -> int:
+        """How many tokens of an answer are compared with the model's, and measured."""
+        return min(self.max_new_tokens, COMPARED_TOKENS)
 
     @property
     def tokens(self) -> Source:

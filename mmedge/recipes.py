@@ -82,7 +82,8 @@ class Split:
     """A model taken apart: components in order, the outputs' sources, and the whole for reference.
 
     reference: the user's own model, run as they run it, on named tensors; an absent optional
-        input is absent from the mapping. Verification compares everything with this.
+        input is absent from the mapping. Verification compares everything with this. Of a
+        generating model it makes at most `generation.compared_tokens`.
     decoder_inputs: for a generating model, the specs of the token input and every cache input,
         with their dynamic axes named.
     decoder_examples: for a generating model, an example of the token and every cache input, in

@@ -17,13 +17,13 @@ def greedy(
 
     step: int64 tokens [batch, so far] to logits [batch, so far, vocabulary].
     The start tokens are left out, the end token is not; after it comes the pad token. The length
-    is that of the longest sequence, at most `max_new_tokens`.
+    is that of the longest sequence, at most `compared_tokens`.
     """
     start = torch.tensor(generation.start_token_ids, device=device)
     ends = torch.tensor(generation.end_token_ids, dtype=torch.int64, device=device)
     tokens = start.expand(batch, -1)
     ended = torch.zeros(batch, dtype=torch.bool, device=device)
-    for _ in range(generation.max_new_tokens):
+    for _ in range(generation.compared_tokens):
         chosen = step(tokens)[:, -1].argmax(dim=-1)
         chosen = chosen.masked_fill(ended, generation.pad_token_id)
         tokens = torch.cat([tokens, chosen[:, None]], dim=1)

@@ -16,6 +16,7 @@ from mmedge.profiling.memory import run_measured
 from mmedge.profiling.record import as_record
 from mmedge.profiling.stages import END_TO_END_SHARE, eager
 from mmedge.runtime.bundle import Bundle, load
+from mmedge.runtime.next_token import COMPARED
 from mmedge.stage import Workspace
 from mmedge.tensors import Array
 
@@ -39,7 +40,8 @@ def measure_bundle(
     cold = [cold_start(directory, threads) for _ in range(COLD_STARTS)]
     with load(directory, threads=threads) as bundle, watch() as state:
         inputs = _inputs(bundle)
-        calls: dict[str, Callable[[], object]] = {"engine": partial(bundle.run, inputs)}
+        run = partial(bundle.run, inputs, options=COMPARED)
+        calls: dict[str, Callable[[], object]] = {"engine": run}
         if workspace is not None:
             calls["pytorch"] = eager(workspace, inputs)
         progress(f"measuring end to end for {seconds * END_TO_END_SHARE:.0f} s")
@@ -94,7 +96,7 @@ def _components(
         feeds.setdefault(name, given)
         return bundle.run_component(name, given)
 
-    bundle.run(inputs, run_component=remember)
+    bundle.run(inputs, run_component=remember, options=COMPARED)
     measured = {}
     for name, given in feeds.items():
         progress(f"measuring {name}")

@@ -15,6 +15,7 @@ from mmedge.profiling.latency import measure_interleaved
 from mmedge.profiling.machine import fingerprint, watch
 from mmedge.profiling.record import as_record
 from mmedge.recipes import Split
+from mmedge.runtime.next_token import COMPARED
 from mmedge.stage import Workspace
 from mmedge.tensors import Array
 from mmedge.wiring import resize_axis, with_indicators
@@ -49,7 +50,10 @@ class Measure:
         inputs = workspace.evaluation.first(batch)
         with watch() as state, open_artifact(artifact, threads=workspace.config.threads) as opened:
             workspace.progress(f"measuring end to end for {seconds * END_TO_END_SHARE:.0f} s")
-            pairs = {"engine": lambda: opened.run(inputs), "pytorch": eager(workspace, inputs)}
+            pairs = {
+                "engine": lambda: opened.run(inputs, options=COMPARED),
+                "pytorch": eager(workspace, inputs),
+            }
             whole = measure_interleaved(pairs, seconds=seconds * END_TO_END_SHARE)
             share = seconds * (1 - END_TO_END_SHARE) / len(artifact.engines)
             components = {}

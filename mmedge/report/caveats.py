@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mmedge.generation import COMPARED_TOKENS
 from mmedge.report.comparison import absent, by_component, end_to_end
 from mmedge.report.layer_account import parameters_not_listed
 from mmedge.report.quantities import (
@@ -170,12 +171,15 @@ def _of_samples(whole: dict[str, Any]) -> list[Caveat]:
 
 
 def _of_generation(report: dict[str, Any]) -> list[Caveat]:
-    if report["generation"] is None:
+    generation = report["generation"]
+    if generation is None:
         return []
+    length = min(generation["max_new_tokens"], COMPARED_TOKENS)
     text = (
-        "The engine keeps keys and values of earlier tokens. PyTorch's side is the model's own "
-        "loop: transformers' generate keeps them too; where a loop computes them again, part of "
-        "the speed-up is the cache."
+        f"Answers are compared, and timed, up to {plural(length, 'token')}. The engine keeps keys "
+        "and values of earlier tokens. PyTorch's side is the model's own loop: transformers' "
+        "generate keeps them too; where a loop computes them again, part of the speed-up is the "
+        "cache."
     )
     return [Caveat("Generation with a cache", text, serious=False)]
 

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 
 from mmedge.errors import BundleError
-from mmedge.runtime.execute import GREEDY, evaluate, execute
+from mmedge.runtime.execute import evaluate, execute
 from mmedge.runtime.manifest import Manifest, check_files, read_manifest
-from mmedge.runtime.next_token import GenerateOptions, OnToken
+from mmedge.runtime.next_token import GREEDY, GenerateOptions, OnToken
 from mmedge.runtime.open_engines import OpenEngines
 from mmedge.runtime.raw_inputs import RawInputs
 from mmedge.runtime.sampling import Sampling
@@ -70,13 +70,17 @@ class Bundle:
         *,
         run_component: RunComponent | None = None,
         known: Mapping[Source, Array] = {},
+        options: GenerateOptions = GREEDY,
     ) -> dict[str, Array]:
         """Run the model on tensors of the declared dtypes and shapes.
 
         run_component: called instead of `self.run_component`, to watch what each one gets.
         known: component outputs that need not be computed.
+        options: how it generates, where it does.
         """
-        return self._execute(self.wiring, tensors, run_component=run_component, known=known)
+        return self._execute(
+            self.wiring, tensors, run_component=run_component, known=known, options=options
+        )
 
     def evaluate(
         self, tensors: Mapping[str, Array], sources: Iterable[Source]

@@ -13,14 +13,13 @@ from mmedge.runtime.fit import check_feeds, check_fits
 from mmedge.runtime.generate import generate
 from mmedge.runtime.inputs import check_inputs, check_present, indicator_value, substitute_value
 from mmedge.runtime.kv_cache import Bind
-from mmedge.runtime.next_token import GenerateOptions
+from mmedge.runtime.next_token import GREEDY, GenerateOptions
 from mmedge.runtime.prompt import read_prompt
 from mmedge.runtime.source_graph import SourceGraph
 from mmedge.tensors import Array, TensorSpec
 from mmedge.wiring import ComponentSpec, Generation, Source, Wiring
 
 RunComponent = Callable[[str, dict[str, Array]], dict[str, Array]]
-GREEDY = GenerateOptions()
 
 
 def execute(

@@ -113,7 +113,8 @@ def _limit(generation: Generation, options: GenerateOptions, room: int | None) -
         )
     asked = options.max_new_tokens
     if asked is None:
-        return generation.max_new_tokens if room is None else min(generation.max_new_tokens, room)
+        limits = (generation.max_new_tokens, room, options.up_to)
+        return min(limit for limit in limits if limit is not None)
     if not 0 <= asked <= generation.max_new_tokens:
         raise InputError(
             "max_new_tokens is outside what the model was compiled for",

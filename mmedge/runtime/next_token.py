@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmedge.errors import BundleError, InputError, MmedgeError
-from mmedge.generation import Generation
+from mmedge.generation import COMPARED_TOKENS, Generation
 from mmedge.runtime.logits_rules import SoFar, apply_rules, check_vocabulary
 from mmedge.runtime.sampling import Sampling, draw, warped
 from mmedge.tensors import Array
@@ -21,12 +21,14 @@ class GenerateOptions:
     """What a caller may ask of generation.
 
     max_new_tokens: at most so many; by default, and at most, what the model declares.
+    up_to: as max_new_tokens, and fewer where the model declares fewer or has no room for them.
     sampling: how a token is drawn; None takes the likeliest.
     stop_token_ids: tokens that end a sequence, besides the model's own.
     on_token: called with the tokens of each step, int64 [batch].
     """
 
     max_new_tokens: int | None = None
+    up_to: int | None = None
     sampling: Sampling | None = None
     stop_token_ids: tuple[int, ...] = ()
     on_token: OnToken | None = None
@@ -39,6 +41,11 @@ class GenerateOptions:
         asked = self.max_new_tokens
         if asked is not None and (isinstance(asked, bool) or not isinstance(asked, int)):
             raise InputError("max_new_tokens is not a whole number", found=asked)
+
+
+GREEDY = GenerateOptions()
+# What the model's own answers are compared with, and timed against.
+COMPARED = GenerateOptions(up_to=COMPARED_TOKENS)
 
 
 class NextToken:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmedge.mapped_files import release_clean_pages
 from mmedge.recipes import Split
+from mmedge.runtime.next_token import COMPARED
 from mmedge.stage import Samples
 from mmedge.tensors import Array
 from mmedge.verify.batches import batches
@@ -49,7 +50,7 @@ def compare_end_to_end(
     found: list[Outputs] = []
     differences = DifferencesByOutput()
     for batch, references in zip(fed(), wanted, strict=True):
-        found.append(opened.run(batch))
+        found.append(opened.run(batch, options=COMPARED))
         check_same_outputs(references, found[-1])
         for name, reference in references.items():
             differences.add(name, *same_length(reference, found[-1][name]))

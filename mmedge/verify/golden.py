@@ -13,6 +13,7 @@ import numpy as np
 
 from mmedge.errors import VerificationError
 from mmedge.runtime.bundle import Bundle
+from mmedge.runtime.next_token import COMPARED
 from mmedge.verify.outputs import check_same_outputs, differences
 from mmedge.verify.sides import run_reference
 from mmedge.verify.tolerances import problem
@@ -39,7 +40,7 @@ def write_golden(path: Path, workspace: Workspace, wiring: Wiring) -> None:
 def check_golden(bundle: Bundle) -> dict[str, Any]:
     """Run the golden inputs and compare. Raises VerificationError; returns what was compared."""
     inputs, wanted = bundle.golden()
-    produced = bundle.run(inputs)
+    produced = bundle.run(inputs, options=COMPARED)
     check_same_outputs(wanted, produced)
     found = differences(wanted, produced)
     for output, difference in found.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mmedge.recipes import ComponentModule, Split
+from mmedge.runtime.next_token import GenerateOptions
 from mmedge.tensors import Array
 from mmedge.wiring import Wiring
 
@@ -25,7 +26,7 @@ class Opened(Protocol):
         """How the engines are connected."""
         ...
 
-    def run(self, inputs: Mapping[str, Array], /) -> Outputs:
+    def run(self, inputs: Mapping[str, Array], /, *, options: GenerateOptions = ...) -> Outputs:
         """The model's outputs."""
         ...
 

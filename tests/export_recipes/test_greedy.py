@@ -7,6 +7,7 @@ from mmedge_export.greedy import greedy
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmedge.generation import COMPARED_TOKENS
 from mmedge.wiring import Generation
 
 END, PAD = 9, 0
@@ -57,3 +58,8 @@ def test_start_tokens_are_not_part_of_the_answer() -> None:
 
 def test_tokens_are_int64() -> None:
     assert says((2, END)).dtype == torch.int64
+
+
+def test_an_endless_answer_is_compared_up_to_a_limit() -> None:
+    rambling = (2,) * (2 * COMPARED_TOKENS)
+    assert says(rambling, max_new_tokens=len(rambling)).shape == (1, COMPARED_TOKENS)

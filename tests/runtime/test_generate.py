@@ -111,6 +111,18 @@ def test_feeds_the_start_once_and_then_one_token_at_a_time() -> None:
     assert decoder.fed[1:] == [((3, 1), 2), ((3, 1), 3)]
 
 
+def test_up_to_is_at_most_what_the_model_declares() -> None:
+    context = np.zeros((1, VOCABULARY), np.float32)
+    endless = msgspec.structs.replace(GENERATION, end_token_ids=())
+
+    def length(**options: object) -> int:
+        feeds, chosen = {"context": context}, GenerateOptions(**options)
+        return run_loop(endless, DECODER, Decoder(), start(1), feeds=feeds, options=chosen).shape[1]
+
+    assert length(up_to=3) == 3
+    assert length(up_to=1000) == length() == GENERATION.max_new_tokens
+
+
 def scripted(*steps: list[int]) -> object:
     """A decoder that says `steps[i][b]` at step i, whatever it is fed."""
     remaining = list(steps)

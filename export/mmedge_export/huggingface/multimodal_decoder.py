@@ -61,6 +61,7 @@ FLAT = {
     "canvas": ("pixel_values",),
     "patches": ("pixel_values", "image_grid_thw"),
     "any_resolution": ("pixel_values", "image_sizes"),
+    "own_size": ("pixel_values", "image_sizes"),
 }
 # Steps that are recorded: the prompt, and one that continues it.
 RECORDED = 2
@@ -172,7 +173,7 @@ def _reference(
 ) -> Callable[[Tensors], dict[str, Tensor]]:
     def run(inputs: Tensors) -> dict[str, Tensor]:
         upstream = flattened(inputs, flat)
-        limit = generation.max_new_tokens
+        limit = generation.compared_tokens
         return {"tokens": record_generate(model, upstream, max_new_tokens=limit).tokens}
 
     return run

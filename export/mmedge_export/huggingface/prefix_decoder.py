@@ -133,7 +133,7 @@ class PrefixDecoder:
         return Split(
             components=(vision, decoder),
             outputs={"tokens": f"{DECODER}.tokens"},
-            reference=tokens_of(model, max_new_tokens=generation.max_new_tokens),
+            reference=tokens_of(model, max_new_tokens=generation.compared_tokens),
             generation=generation,
             decoder_inputs=specs,
             decoder_examples=examples,

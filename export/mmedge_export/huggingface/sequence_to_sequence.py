@@ -101,7 +101,7 @@ class SequenceToSequence:
             components=(*(part for part in parts if part is not None), decoder),
             outputs={"tokens": f"{DECODER}.tokens"},
             reference=tokens_of(
-                model, max_new_tokens=generation.max_new_tokens, settings=chosen.generate
+                model, max_new_tokens=generation.compared_tokens, settings=chosen.generate
             ),
             generation=generation,
             decoder_inputs=specs,
