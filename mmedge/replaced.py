@@ -18,12 +18,13 @@ def replaced(owner: Any, name: str, replacement: Callable[[Any], Any]) -> Iterat
     if original is None:
         yield False
         return
-    own = name in vars(owner)
+    # As it stands there: of a classmethod, getattr gives what is bound to one class.
+    own = vars(owner).get(name)
     setattr(owner, name, replacement(original))
     try:
         yield True
     finally:
-        if own:
-            setattr(owner, name, original)
+        if own is not None:
+            setattr(owner, name, own)
         else:
             delattr(owner, name)

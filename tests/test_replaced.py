@@ -13,6 +13,10 @@ class Base:
     def say(self) -> str:
         return "base"
 
+    @classmethod
+    def made(cls) -> str:
+        return cls.__name__
+
 
 class Derived(Base):
     pass
@@ -35,6 +39,12 @@ def test_what_is_inherited_is_inherited_again():
         assert Derived().say() == "BASE"
         assert Base().say() == "base"
     assert "say" not in vars(Derived)
+
+
+def test_a_class_method_is_one_again():
+    with replaced(Base, "made", lambda original: lambda: original().upper()):
+        assert Base.made() == "BASE"
+    assert Derived.made() == "Derived"
 
 
 def test_it_goes_when_the_block_fails():

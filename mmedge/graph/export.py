@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mmedge.errors import ExportError
 from mmedge.graph.decompositions import only_where_needed
 from mmedge.graph.export_failures import explained
+from mmedge.graph.exporter_registry import registry_made_once
 from mmedge.graph.exporter_rules import linear_rules
 from mmedge.graph.provenance import MODULE_PATH, all_nodes, stamp_module_paths
 from mmedge.graph.recurrent import recurrent_shapes, translations
@@ -185,7 +186,7 @@ def _values(model: ir.Model) -> list[ir.Value]:
 @contextlib.contextmanager
 def _translating() -> Iterator[None]:
     """torch's exporter, with shapes of recurrent layers, and without work that changes nothing."""
-    with recurrent_shapes(), linear_rules(), only_where_needed():
+    with recurrent_shapes(), linear_rules(), only_where_needed(), registry_made_once():
         yield
 
 
