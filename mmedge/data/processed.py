@@ -14,7 +14,7 @@ from mmedge.errors import DataError, InputError
 from mmedge.project import Project
 from mmedge.runtime.processors import Processor, load_processor
 from mmedge.stage import Samples
-from mmedge.tensors import Array
+from mmedge.tensors import Array, Dim
 from mmedge.wiring import ModelInput
 
 WHERE = "[processor]"
@@ -34,28 +34,38 @@ def samples_of_processor(project: Project) -> Samples:
     made = [group | _synthetic(project, others, group) for group in groups]
     kept = tuple({name: group[name] for name in project.file.inputs} for group in made)
     count = sum(len(next(iter(group.values()))) for group in kept)
-    origin = raw.origin
-    if others:
-        origin += f"; synthetic {', '.join(item.spec.name for item in others)}"
-    return Samples(kept, None, count, origin, real=not others)
+    return Samples(kept, None, count, raw.origin + _added(others), real=not others)
 
 
 def _synthetic(project: Project, items: list[ModelInput], group: Tensors) -> Tensors:
-    """What no processor makes, for as many examples as the group has: uniform in 0..1."""
-    rng, axes = np.random.default_rng(SEED), project.axes()
+    """What no processor makes, for as many examples as the group has: uniform in 0..1.
+
+    It is as long as the group is along an axis that they share.
+    """
+    rng = np.random.default_rng(SEED)
     count = len(next(iter(group.values())))
+    sizes: dict[Dim, int] = {name: axis.opt for name, axis in project.axes().items()}
+    for item in project.model_inputs():
+        if item.spec.name in group:
+            own = group[item.spec.name].shape
+            sizes |= {item.spec.shape[place]: own[place] for place in item.spec.dynamic_axes}
     made: Tensors = {}
     for item in items:
-        sizes = [dim if isinstance(dim, int) else axes[dim].opt for dim in item.spec.shape[1:]]
-        made[item.spec.name] = rng.random((count, *sizes)).astype(item.spec.dtype)
+        shape = [dim if isinstance(dim, int) else sizes[dim] for dim in item.spec.shape[1:]]
+        made[item.spec.name] = rng.random((count, *shape)).astype(item.spec.dtype)
     return made
 
 
 def samples_of_upstream(project: Project) -> Samples:
-    """Bundled samples as tensors of transformers' own processor; DataError where it makes none."""
+    """Bundled samples as tensors of transformers' own processor; DataError where it makes none.
+
+    What it does not make, as for a processor of ours, is synthetic.
+    """
     found = upstream_tensors(project.processor_directory)
-    missing = [name for name in project.file.inputs if name not in found]
-    if not found or missing:
+    taken = {name: found[name] for name in project.file.inputs if name in found}
+    others = [item for item in project.model_inputs() if item.spec.name not in taken]
+    unknown = [item.spec.name for item in others if np.dtype(item.spec.dtype).kind != "f"]
+    if not taken or unknown:
         raise DataError(
             "the checkpoint's processor in transformers does not make the declared inputs",
             found=", ".join(found) or "nothing",
@@ -63,10 +73,33 @@ def samples_of_upstream(project: Project) -> Samples:
             where=project.directory,
             hint="declare [data] evaluation: a loader of samples",
         )
-    group = {name: found[name] for name in project.file.inputs}
+    taken, cut = _within_axes(project, taken)
+    made = taken | _synthetic(project, others, taken)
+    group = {name: made[name] for name in project.file.inputs}
+    origin = bundled_origin([i.modality for i in project.model_inputs() if i.spec.name in taken])
+    origin += ", by transformers' processor" + cut + _added(others)
     count = len(next(iter(group.values())))
-    origin = bundled_origin([item.modality for item in project.model_inputs()])
-    return Samples((group,), None, count, f"{origin}, by transformers' processor", real=True)
+    return Samples((group,), None, count, origin, real=not others)
+
+
+def _within_axes(project: Project, group: Tensors) -> tuple[Tensors, str]:
+    """The tensors, cut where one is longer than its axis may be; and what was cut, for the origin.
+
+    (A tokenizer need not know how many positions the model has.)
+    """
+    axes, within, cut = project.axes(), dict(group), {}
+    for item in project.model_inputs():
+        tensor = within.get(item.spec.name)
+        for place, name in item.spec.dynamic_axes.items():
+            if place and tensor is not None and tensor.shape[place] > axes[name].max:
+                tensor = tensor.take(range(axes[name].max), axis=place)
+                within[item.spec.name], cut[name] = tensor, axes[name].max
+    return within, "".join(f", {name} cut to {most}" for name, most in cut.items())
+
+
+def _added(others: list[ModelInput]) -> str:
+    """What of the samples nothing made, for their origin."""
+    return f"; synthetic {', '.join(item.spec.name for item in others)}" if others else ""
 
 
 def processed(

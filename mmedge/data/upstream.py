@@ -132,6 +132,14 @@ def _images_and_texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]
     return dict(processor(images=_images(samples), text=texts, padding=True, return_tensors="np"))
 
 
+def _images_and_labels(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    """Several texts with each image; nothing of a processor that does not take them for several."""
+    texts = [list(labels) for labels in samples.labels]
+    # Without `padding`: such a processor pads to what the model has positions for.
+    made = dict(processor(images=_images(samples), text=texts, return_tensors="np"))
+    return made if len(made["input_ids"]) == sum(map(len, texts)) else {}
+
+
 def _images_alone(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
     return dict(processor(images=_images(samples), return_tensors="np"))
 
@@ -169,6 +177,7 @@ def _texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
 Ask = Callable[[Any, RealSamples], Mapping[str, Any]]
 WAYS: tuple[tuple[Ask, tuple[str, ...]], ...] = (
     (_conversation, ("image", "text")),
+    (_images_and_labels, ("image", "text")),
     (_images_and_texts, ("image", "text")),
     (_placeholders, ("image", "text")),
     (_images_alone, ("image",)),

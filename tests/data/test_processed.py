@@ -83,9 +83,10 @@ def test_what_no_processor_makes_is_synthetic_and_told(checkpoint: Checkpoint) -
     np.testing.assert_array_equal(again.groups[0]["visual_feats"], group["visual_feats"])
 
 
-def test_inputs_that_upstream_does_not_make(checkpoint: Checkpoint) -> None:
+def test_tokens_that_upstream_does_not_make(checkpoint: Checkpoint) -> None:
+    """Unlike measures, they are not to be made up."""
     project = propose(checkpoint("owlv2")).project
-    inputs = {**project.file.inputs, "depth": InputTable(shape=("batch", 3))}
+    inputs = {**project.file.inputs, "depth": InputTable(shape=("batch", 3), dtype="int64")}
     with pytest.raises(DataError, match="does not make the declared inputs") as caught:
         samples_of_upstream(changed(project, inputs=inputs))
     assert "depth" in str(caught.value.details["expected"])
@@ -98,3 +99,25 @@ def test_a_directory_without_processor_gives_nothing(
     """transformers 5 would make up a tokenizer of next to no words."""
     (tmp_path / "config.json").write_bytes((checkpoint("clip") / "config.json").read_bytes())
     assert upstream_tensors(tmp_path) == {}
+
+
+def test_what_upstreams_processor_does_not_make_is_synthetic(checkpoint: Checkpoint) -> None:
+    """Where the words of a page are, only an OCR engine knows."""
+    project = propose(checkpoint("bros")).project
+    samples = load_samples(project, "evaluation")
+    (group,) = samples.groups
+    assert group["bbox"].shape[:2] == group["input_ids"].shape
+    assert 0 <= group["bbox"].min() < group["bbox"].max() <= 1
+    assert samples.origin.endswith("by transformers' processor; synthetic bbox")
+    assert not samples.real
+
+
+def test_upstreams_texts_are_no_longer_than_the_model_has_positions(checkpoint: Checkpoint) -> None:
+    """Which its tokenizer need not know."""
+    project = propose(checkpoint("clip")).project
+    positions = project.file.axes["length"].max
+    assert upstream_tensors(checkpoint("clip"))["input_ids"].shape[1] > positions
+    samples = samples_of_upstream(project)
+    (group,) = samples.groups
+    assert group["input_ids"].shape[1] == group["attention_mask"].shape[1] == positions
+    assert samples.origin.endswith(f"length cut to {positions}")

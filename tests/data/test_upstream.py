@@ -59,3 +59,18 @@ def test_a_file_that_names_no_class(checkpoint: Checkpoint, tmp_path: Path) -> N
     broken = shutil.copytree(checkpoint("llava_onevision"), tmp_path / "broken")
     (broken / "processor_config.json").write_text("[]")
     assert not {"pixel_values", "input_ids"} <= upstream_tensors(broken).keys()
+
+
+def test_a_processor_of_several_texts_with_an_image_is_given_several(
+    checkpoint: Checkpoint,
+) -> None:
+    """Padded to its own length, which is the model's, rather than to the longest text."""
+    config = json.loads((checkpoint("owlv2") / "config.json").read_text())
+    found = upstream_samples(checkpoint("owlv2"))
+    length = config["text_config"]["max_position_embeddings"]
+    assert found.tensors["input_ids"].shape == (2, 2, length)
+    assert found.flat == ("input_ids", "attention_mask")
+
+
+def test_a_processor_of_one_text_with_an_image_is_given_one(checkpoint: Checkpoint) -> None:
+    assert upstream_tensors(checkpoint("clip"))["input_ids"].ndim == 2

@@ -36,6 +36,7 @@ from mmedge_export.huggingface.inputs import (
 )
 from mmedge_export.huggingface.single_pass import results_of
 from mmedge_export.huggingface.transformers_aid import transformers_aid
+from mmedge_export.huggingface.tried_forward import complaint
 from mmedge_export.replaced_forward import replaced_forward
 
 SIMILARITY = "similarity"
@@ -140,6 +141,9 @@ class DualEncoder:
         if missing:
             return f"no sample of its {' and '.join(missing)} input is known"
         inputs = {name: _renamed(name, table) for name, table in inputs.items()}
+        axes = axes_of(view, inputs)
+        if complains := complaint(view, inputs, axes):
+            return f"its forward does not take {', '.join(inputs)} ({complains})"
         first, second = has
         reasons = (
             f"{view.model_class.__name__} has {first.method} and {second.method}",
@@ -147,7 +151,6 @@ class DualEncoder:
             "one embedding serves many comparisons",
         )
         parts = (first.component, second.component, SIMILARITY)
-        axes = axes_of(view, inputs)
         return Proposal("dual encoder", inputs, axes, {}, reasons, components=parts)
 
     def split(

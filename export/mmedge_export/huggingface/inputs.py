@@ -66,6 +66,7 @@ MASKED = ("input_values", "input_features", "flattened_patches")
 _BY_CONFIG = {
     "visual_feats": ("regions", "visual_feat_dim"),
     "visual_pos": ("regions", "visual_pos_dim"),
+    "bbox": (LENGTH, "dim_bbox"),
 }
 # The range of an axis, where the config does not bound it: (smallest, largest).
 _RANGES = {
@@ -109,7 +110,7 @@ def tables_of(
         for name, array in taken.items()
     }
     for name, (axis, field) in _BY_CONFIG.items():
-        if name in wanted and hasattr(view.config, field):
+        if name in wanted - inputs.keys() and hasattr(view.config, field):
             shape = (BATCH, axis, int(getattr(view.config, field)))
             inputs[name] = InputTable(shape=shape, modality=modality_of(name))
     return inputs, axes_of(view, inputs)
@@ -126,9 +127,10 @@ def named_shape(name: str, array: Array) -> tuple[Dim, ...]:
 
 def _shape(name: str, taken: Mapping[str, Array], *, fixed: bool) -> tuple[Dim, ...]:
     """The named shape; a mask has the axis of what it masks. fixed: pictures have one size."""
-    if name in ("pixel_values", "pixel_mask") and "pixel_mask" in taken and not fixed:
-        # Pictures of their own sizes, with a mask of what is picture.
-        return (BATCH, *map(int, taken[name].shape[1:-2]), "height", "width")
+    own_sizes = {"pixel_mask", "image_sizes"} & taken.keys()
+    if name in ("pixel_values", "pixel_mask") and own_sizes and not fixed:
+        # Pictures of their own sizes, and what says how much of a tensor is picture.
+        return (*named_shape(name, taken[name])[:-2], "height", "width")
     if name != "attention_mask" or "input_ids" in taken:
         return named_shape(name, taken[name])
     length = taken[name].shape[1]

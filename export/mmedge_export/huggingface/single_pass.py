@@ -26,6 +26,7 @@ from mmedge_export.huggingface.inputs import (
 )
 from mmedge_export.huggingface.one_canvas import one_canvas
 from mmedge_export.huggingface.transformers_aid import transformers_aid
+from mmedge_export.huggingface.tried_forward import complaint
 
 MODEL = "model"
 # Several texts with each image; upstream takes those of all images in a row.
@@ -106,13 +107,18 @@ class SinglePass:
         missing = missing_modalities(view.model_class, inputs) + unseen_modalities(view, inputs)
         if missing:
             return f"no sample of its {' and '.join(dict.fromkeys(missing))} input is known"
+        flat = [name for name in QUERIES if name in inputs and len(inputs[name].shape) == 3]
+        complains = complaint(
+            view, inputs, axes, prepared=lambda given: flattened(given, frozenset(flat))
+        )
+        if complains:
+            return f"its forward does not take {', '.join(inputs)} alone ({complains})"
         left = [name for name in view.sample if name not in names]
         reasons = [f"forward takes {', '.join(inputs)} and is exported whole"]
         reasons += [f"{name} is made by the processor and not taken by forward" for name in left]
         if canvas is not None:
             edge = inputs["pixel_values"].shape[-1]
             reasons.append(f"pictures are padded to {edge} x {edge}, the largest that can be")
-        flat = [name for name in QUERIES if name in inputs and len(inputs[name].shape) == 3]
         options = {"flat": flat} if flat else {}
         processor = None if canvas is None else canvas.processor
         return Proposal(

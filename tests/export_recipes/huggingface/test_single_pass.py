@@ -28,6 +28,8 @@ OUTPUTS = {
     "wav2vec2_ctc": {"logits"},
     "owlvit": {"logits", "pred_boxes", "text_embeds", "image_embeds"},
     "flava": {"image_embeddings", "text_embeddings"},
+    "owlv2": {"logits", "pred_boxes", "objectness_logits"},
+    "bros": {"logits"},
     "mgp_str": {"logits_0", "logits_1", "logits_2"},
 }
 ONE = torch.arange(3.0)
