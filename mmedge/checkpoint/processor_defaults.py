@@ -118,6 +118,13 @@ IMAGE_PROCESSORS: dict[str, dict[str, Any]] = {
     "MobileNetV1": MOBILE,
     "MobileNetV2": MOBILE,
     "OwlViT": {**CLIP, "size": _square(768), "crop_size": _square(768), "do_convert_rgb": True},
+    "Pixtral": {
+        **CLIP,
+        "size": {"longest_edge": 1024},
+        "patch_size": _square(16),
+        "do_pad": True,
+        "do_convert_rgb": True,
+    },
     "Pvt": {**IMAGENET, "resample": BICUBIC, "size": _square(224)},
     "Qwen2VL": {
         **CLIP,

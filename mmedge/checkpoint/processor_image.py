@@ -25,6 +25,7 @@ def image_table(sources: ProcessorSources, *, several: bool) -> Table:
         )
     given = {key: value for key, value in sources.image.items() if value is not None}
     config = {**ALL, **IMAGE_PROCESSORS[name], **given}
+    config["of_processor"] = sources.processor
     table = {**_steps(config), **METHODS.get(name, _plain)(config)}
     if several and table["method"] == "plain":
         table["method"] = "plain_several"
@@ -147,6 +148,19 @@ def _bounded_patches(config: Table) -> Table:
     }
 
 
+def _own_size(config: Table) -> Table:
+    """Pixtral's processor asks for edges of whole patches, whatever the image processor's says."""
+    if not (config["do_resize"] and config["do_pad"]) or config.get("do_center_crop"):
+        raise UnsupportedError("images that are not resized to whole patches and padded")
+    size = size_table(config["size"], square=False)
+    return {"method": "own_size", "size": size, "divisor": merged_patch(config["of_processor"])}
+
+
+def merged_patch(processor: Table) -> int:
+    """Edge in pixels of what one of Pixtral's tokens stands for."""
+    return int(processor.get("patch_size", 16)) * int(processor.get("spatial_merge_size", 1))
+
+
 def _any_resolution(config: Table) -> Table:
     size = size_table(config["size"], square=False)
     crop = size_table(config["crop_size"], square=True)
@@ -174,6 +188,7 @@ METHODS: dict[str, Callable[[Table], Table]] = {
     "Idefics3": _tiles,
     "Llava": _llava,
     "LlavaNext": _any_resolution,
+    "Pixtral": _own_size,
     "Qwen2VL": _patches,
     "Siglip2": _bounded_patches,
     "SmolVLM": _tiles,

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmedge.checkpoint.processor_chat import chat_template
 from mmedge.checkpoint.processor_defaults import FLORENCE_TASKS, PINPOINTS
+from mmedge.checkpoint.processor_image import merged_patch
 from mmedge.checkpoint.processor_sources import ProcessorSources, UnsupportedError
 from mmedge.checkpoint.processor_tokenizer import (
     continued,
@@ -38,6 +39,17 @@ def llava(sources: ProcessorSources, notes: Notes) -> Table:
     """A token for every patch."""
     rule = {"method": "grid", "patch": _patch(sources, notes), "extra": _extra(sources)}
     return _prompt(sources, notes, token=_image_token(sources), rule=rule)
+
+
+def pixtral(sources: ProcessorSources, notes: Notes) -> Table:
+    """A token for every patch, or for a square of merged ones, row by row. (Mistral 3.)"""
+    rule = {
+        "method": "lines",
+        "patch": merged_patch(sources.processor),
+        "line": sources.token("image_break_token", "[IMG_BREAK]"),
+        "end": sources.token("image_end_token", "[IMG_END]"),
+    }
+    return _prompt(sources, notes, token=sources.token("image_token", "[IMG]"), rule=rule)
 
 
 def llava_next(sources: ProcessorSources, notes: Notes) -> Table:

@@ -113,6 +113,7 @@ TEXTS: dict[str, TextTable | None] = {
     "LlavaProcessor": prompts.llava,
     "OwlViTProcessor": queries,
     "PaliGemmaProcessor": prompts.paligemma,
+    "PixtralProcessor": prompts.pixtral,
     "Qwen2VLProcessor": prompts.qwen,
     "Qwen2_5_VLProcessor": prompts.qwen,
     "Siglip2Processor": filled_64,

@@ -28,6 +28,7 @@ from mmedge_export.huggingface.cache_tensors import cache_names
 from mmedge_export.huggingface.decoder_example import decoder_example, recorded_cache
 from mmedge_export.huggingface.decoder_part import DECODER, causal_step, generation_of
 from mmedge_export.huggingface.feature_encoder import GRIDS, flattened
+from mmedge_export.huggingface.fewer_places import fewer_places
 from mmedge_export.huggingface.fixed_cache import with_capacity
 from mmedge_export.huggingface.inputs import (
     forward_names,
@@ -151,7 +152,7 @@ class MultimodalDecoder:
             generation=generation,
             decoder_inputs=specs,
             decoder_examples=examples,
-            resize=longer_text(project),
+            resize=fewer_places(longer_text(project), encoders, model),
             aid=transformers_aid(model),
         )
         return split if chosen.capacity is None else with_capacity(split, chosen.capacity)

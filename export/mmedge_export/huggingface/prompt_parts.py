@@ -29,10 +29,14 @@ class Encoder:
     result: Any
 
     @property
+    def modality(self) -> str:
+        """Of what it encodes: "image" or "audio"."""
+        return self.module.method.split("_")[1]
+
+    @property
     def asks(self) -> str:
         """The argument of forward that makes the model encode: a mask or a question does not."""
-        modality = self.module.method.split("_")[1]
-        own = (name for name in self.arguments if modality_of(name) == modality)
+        own = (name for name in self.arguments if modality_of(name) == self.modality)
         return next(own, self.arguments[0])
 
 
@@ -65,7 +69,7 @@ def _parameters(model: Any, method: str) -> set[str]:
 
 def encoding(encoder: Encoder) -> ComponentModule:
     """The encoder as a component."""
-    modality = encoder.module.method.split("_")[1]
+    modality = encoder.modality
     return ComponentModule(
         name=encoder.name,
         module=encoder.module,

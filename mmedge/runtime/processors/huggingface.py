@@ -24,6 +24,7 @@ from mmedge.runtime.processors.image_any_resolution import AnyResolutionImage
 from mmedge.runtime.processors.image_bounded_patches import BoundedPatchesImage
 from mmedge.runtime.processors.image_canvas import CanvasImage
 from mmedge.runtime.processors.image_document import DocumentImage
+from mmedge.runtime.processors.image_own_size import OwnSizeImage
 from mmedge.runtime.processors.image_padded import PaddedImage
 from mmedge.runtime.processors.image_patches import PatchedImage
 from mmedge.runtime.processors.image_plain import PlainImage, PlainImages
@@ -50,6 +51,7 @@ IMAGE_METHODS: dict[str, type[ImageMethod]] = {
     "canvas": CanvasImage,
     "quarters": QuartersImage,
     "bounded_patches": BoundedPatchesImage,
+    "own_size": OwnSizeImage,
 }
 TEXT_METHODS: dict[str, type[TextMethod]] = {
     "plain": PlainText,

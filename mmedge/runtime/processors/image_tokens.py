@@ -102,6 +102,23 @@ class TileTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "".join(f"{line}\n" for line in lines) + "\n" + end
 
 
+class LineTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rule "lines": a token per patch, a mark after each row, another at the end. (Pixtral.)
+
+    patch: edge in pixels of what one token stands for.
+    """
+
+    patch: Positive
+    line: str = "[IMG_BREAK]"
+    end: str = "[IMG_END]"
+
+    def text(self, token: str, picture: Picture) -> str:
+        """The token by rows; the last one ends the image instead of the line."""
+        height, width = picture.processed
+        row = token * (width // self.patch)
+        return self.line.join([row] * (height // self.patch)) + self.end
+
+
 class AnyResolutionTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rule "any_resolution": the whole image, its tiles without padding, line ends. (LLaVA-NeXT.)
 

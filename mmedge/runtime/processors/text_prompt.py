@@ -20,6 +20,7 @@ from mmedge.runtime.processors.image_tokens import (
     FixedTokens,
     GridTokens,
     ImageTokens,
+    LineTokens,
     MergedTokens,
     RepeatedTokens,
     TileTokens,
@@ -30,6 +31,7 @@ from mmedge.tensors import Array
 RULES: dict[str, type[ImageTokens]] = {
     "fixed": FixedTokens,
     "grid": GridTokens,
+    "lines": LineTokens,
     "merged": MergedTokens,
     "repeated": RepeatedTokens,
     "tiles": TileTokens,

@@ -35,7 +35,9 @@ NAMES = (
     "internvl",
     "llava",
     "llava_next",
+    "mistral3",
     "paligemma",
+    "pixtral",
     "qwen2_5_vl",
     "qwen2_vl",
     "smolvlm",
@@ -46,7 +48,7 @@ NAMES = (
 EXPORTED = ("gemma3", "llava_next", "paligemma")
 
 # Whose tensors transformers makes.
-UNPROCESSED = ("audio_flamingo3", "aya_vision", "instructblip", "mistral3", "pixtral")
+UNPROCESSED = ("audio_flamingo3", "aya_vision", "instructblip")
 
 each = pytest.mark.parametrize("name", NAMES)
 

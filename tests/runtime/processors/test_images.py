@@ -19,7 +19,16 @@ from .conftest import Saved
 
 Save = Callable[..., Saved]
 ODD = odd_images()
-WITH_TEXT = ("Idefics2", "Idefics3", "SmolVLM", "Qwen2VL", "LlavaNext", "Gemma3", "GotOcr2")
+WITH_TEXT = (
+    "Gemma3",
+    "GotOcr2",
+    "Idefics2",
+    "Idefics3",
+    "LlavaNext",
+    "Pixtral",
+    "Qwen2VL",
+    "SmolVLM",
+)
 ONE_IMAGE = [name for name in IMAGE_PROCESSORS if name not in WITH_TEXT]
 
 

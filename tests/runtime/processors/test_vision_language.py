@@ -10,6 +10,7 @@ import pytest
 import transformers
 from PIL import Image
 from zoo import tokenizers
+from zoo.processors import pixtral as pixtral_class
 from zoo.processors import without_video
 
 from mmedge.data.real_samples import RealSamples
@@ -143,6 +144,16 @@ def internvl() -> Any:
     return kind(images, tokenizer, None, image_seq_length=3, chat_template=chat)
 
 
+def pixtral(merge: int) -> Any:
+    """The image processor's own patch is another one, and does not count."""
+    images = transformers.PixtralImageProcessorPil(size={"longest_edge": 70}, patch_size=5)
+    tokenizer = tokenizers.llama("[IMG]", "[IMG_BREAK]", "[IMG_END]", padding_side="left")
+    chat = LLAVA_CHAT.replace("<image>", "[IMG]")
+    return pixtral_class()(
+        images, tokenizer, patch_size=8, spatial_merge_size=merge, chat_template=chat
+    )
+
+
 FAMILIES: dict[str, tuple[Callable[..., Any], str, str]] = {
     "llava": (llava, "pixel_values", "<image>"),
     "llava_next": (llava_next, "pixel_values image_sizes", "<image>"),
@@ -156,6 +167,8 @@ FAMILIES: dict[str, tuple[Callable[..., Any], str, str]] = {
     "idefics3": (idefics3, "pixel_values pixel_attention_mask", "<image>"),
     "gemma3": (gemma3, "pixel_values token_type_ids", "<start_of_image>"),
     "internvl": (internvl, "pixel_values", "<IMG_CONTEXT>"),
+    "pixtral": (lambda: pixtral(1), "pixel_values image_sizes", "[IMG]"),
+    "mistral3": (lambda: pixtral(2), "pixel_values image_sizes", "[IMG]"),
     "qwen2_vl": (qwen, "pixel_values image_grid_thw mm_token_type_ids", "<|image_pad|>"),
     "qwen2_5_vl": (
         lambda: qwen("Qwen2_5_VLProcessor"),

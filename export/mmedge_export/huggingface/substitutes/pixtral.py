@@ -59,8 +59,9 @@ def places(sizes: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
 
     sizes: rows and columns of each image, int64 [images, 2], of a canvas of rows and columns.
     """
-    number = torch.arange(sizes.shape[0] * rows * columns, device=sizes.device)
-    image, row, column = number // (rows * columns), number // columns % rows, number % columns
+    edges = (sizes.shape[0], rows, columns)
+    grid = torch.meshgrid([torch.arange(edge) for edge in edges], indexing="ij")
+    image, row, column = (part.flatten().to(sizes.device) for part in grid)
     wanted = (row < sizes[image, 0]) & (column < sizes[image, 1])
     return torch.stack([image, row, column], dim=1), wanted
 
