@@ -96,8 +96,8 @@ def _longest(recording: Recording, model: Any) -> int:
     text = recording.generator.config.get_text_config(decoder=True)  # type: ignore[union-attr,operator]
     named = ("max_target_positions", "max_position_embeddings")
     places = next((p for p in (getattr(text, n, None) for n in named) if p), None)
-    # The last token is made and never fed: it needs no place.
-    room = [places - begun + 1] if places else []
+    # (The last token is never fed and needs no place, but Whisper's `generate` counts it.)
+    room = [places - begun] if places else []
     return int(min([asked or DEFAULT_NEW_TOKENS, *room]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,11 +230,21 @@ def test_a_longest_answer_is_what_was_asked_for(opened: Opened) -> None:
 def test_without_a_length_the_decoder_has_places_for_the_answer(
     checkpoint: Any, take_apart: Any
 ) -> None:
+    """As many as upstream's own `generate` takes, and no more."""
     directory = checkpoint("whisper")
     model = zoo.load(directory)
     model.generation_config.max_new_tokens = None
-    apart = take_apart(RECIPE, model, zoo.batch("whisper", directory))
-    generation = apart.split.generation
-    # The last token is made and never fed.
-    places = model.config.max_target_positions - len(generation.start_token_ids) + 1
-    assert generation.max_new_tokens == places
+    inputs = zoo.batch("whisper", directory)
+    generation = take_apart(RECIPE, model, inputs).split.generation
+    longest = model.config.max_target_positions - len(generation.start_token_ids)
+    assert generation.max_new_tokens == longest
+    with pytest.raises(ValueError, match="max_target_positions"):
+        model.generate(**inputs, max_new_tokens=longest + 1)
+
+
+def test_without_any_generation_config(checkpoint: Any, take_apart: Any, tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(checkpoint("whisper"), tmp_path / "whisper"))
+    (directory / "generation_config.json").unlink()
+    model, inputs = zoo.load(directory), zoo.batch("whisper", directory)
+    apart = take_apart(RECIPE, model, inputs)
+    assert apart.split.reference(inputs)["tokens"].shape[1] > 1
