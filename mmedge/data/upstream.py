@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmedge.data.real_samples import RealSamples, real_samples
+from mmedge.data.upstream_bounds import check_picture_sizes
 from mmedge.data.upstream_processor import upstream_processors
 from mmedge.optional import require
 from mmedge.quiet_upstream import quiet_transformers
@@ -44,9 +45,13 @@ class UpstreamSamples:
 
 
 def upstream_samples(directory: Path) -> UpstreamSamples:
-    """Empty where the processor cannot be loaded or is not to be asked in any usual way."""
+    """Empty where the processor cannot be loaded or is not to be asked in any usual way.
+
+    Raises CheckpointError where its files ask for what no memory would hold.
+    """
     with quiet_transformers():
         for processor in upstream_processors(directory):
+            check_picture_sizes(processor, directory)
             if tensors := _asked(processor):
                 return _by_sample(tensors)
     return UpstreamSamples({})
