@@ -74,3 +74,11 @@ def test_a_processor_of_several_texts_with_an_image_is_given_several(
 
 def test_a_processor_of_one_text_with_an_image_is_given_one(checkpoint: Checkpoint) -> None:
     assert upstream_tensors(checkpoint("clip"))["input_ids"].ndim == 2
+
+
+def test_an_image_has_as_many_patches_as_its_file_says(checkpoint: Checkpoint) -> None:
+    """Upstream's own default is more than this model has positions for."""
+    stored = json.loads((checkpoint("pix2struct") / "processor_config.json").read_text())
+    made = upstream_tensors(checkpoint("pix2struct"))
+    assert made["flattened_patches"].shape[:2] == (2, stored["image_processor"]["max_patches"])
+    assert "decoder_input_ids" not in made

@@ -18,6 +18,7 @@ from mmedge_export.huggingface.substitutes import (
     pixtral,
     rope_index,
     siglip2,
+    speech_to_text,
     vilt,
 )
 from mmedge_export.huggingface.substitutes.substitute import Substitute
@@ -28,6 +29,7 @@ ALL: tuple[Substitute, ...] = (
     *pixtral.SUBSTITUTES,
     *rope_index.SUBSTITUTES,
     *siglip2.SUBSTITUTES,
+    *speech_to_text.SUBSTITUTES,
     *vilt.SUBSTITUTES,
 )
 
