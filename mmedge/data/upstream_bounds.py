@@ -34,7 +34,7 @@ def check_picture_sizes(processor: Any, directory: Path) -> None:
                 )
 
 
-def _sizes(part: Any) -> Iterator[tuple[str, dict[str, int]]]:
+def _sizes(part: Any) -> Iterator[tuple[str, dict[str, float]]]:
     """The fields that there are, as upstream reads them."""
     for field in FIELDS:
         size = getattr(part, field, None)
@@ -50,7 +50,7 @@ def _by_pixels(part: Any) -> bool:
     return any(hasattr(file, BY_PIXELS) for file in files)
 
 
-def _pixels(size: Mapping[str, int], *, counted: bool) -> int:
+def _pixels(size: Mapping[str, float], *, counted: bool) -> float:
     """Of the smallest picture that the size makes of a square one."""
     if counted and "shortest_edge" in size:
         return size["shortest_edge"]

@@ -9,13 +9,15 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import Tensor
 
 from mmedge.optional import require
 from mmedge.project import InputTable
 from mmedge.recipes import CheckpointView, Proposal
 from mmedge_export.huggingface.inputs import axes_of, forward_names, modality_of, tables_of
+from mmedge_export.huggingface.tried_forward import complaint
 
-MASK, TEXT = "attention_mask", "input_ids"
+MASK, TEXT, DECODER = "attention_mask", "input_ids", "decoder_input_ids"
 VISION = "vision_encoder"
 # Whisper without a language listens for it, sample by sample; a graph begins as it is told.
 LANGUAGE, TASK = "en", "transcribe"
@@ -35,6 +37,8 @@ def proposal(view: CheckpointView) -> Proposal | str:
     inputs = _with_own_mask(inputs, view)
     options: dict[str, Any] = {}
     inputs, left_out = _without_beginning(inputs, view)
+    if complains := _complaint(view, inputs):
+        return f"its forward does not take {', '.join(inputs)} ({complains})"
     reasons = [reason, "its cross-attention's keys and values are computed once, by encoder_model"]
     if left_out:
         reasons.append(
@@ -59,6 +63,20 @@ def generate_names(kind: type[Any]) -> set[str]:
     if kind.generate is mixin.generate:
         return forward_names(kind)
     return set(inspect.signature(kind.generate).parameters)
+
+
+def _complaint(view: CheckpointView, inputs: dict[str, InputTable]) -> str | None:
+    """What forward says of the first step; nothing where `generate` is the model's own."""
+    names = forward_names(view.model_class)
+    if DECODER not in names or generate_names(view.model_class) != names:
+        return None
+    return complaint(view, inputs, axes_of(view, inputs), prepared=_begun)
+
+
+def _begun(given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """With one token of the answer."""
+    first = next(iter(given.values()))
+    return {DECODER: first.new_zeros(first.shape[0], 1, dtype=torch.int64), **given}
 
 
 def _reason(view: CheckpointView) -> str | None:

@@ -7,6 +7,7 @@ the size of the model. What depends on values cannot be told so, and counts as t
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ from mmedge_export.huggingface.without_checks import without_checks
 
 # As many examples as graphs are traced with, along axes that count them.
 EXAMPLES = 2
+OF_SHAPES = re.compile(r"\b(shapes?|sizes?|dims?|dimensions?|channels|broadcast)\b")
 NOISY = "torch._subclasses.fake_tensor"
 
 
@@ -47,7 +49,7 @@ def complaint(
             try:
                 model.to_empty(device="cpu").eval()(**given)
             except Exception as error:
-                return None if _for_want_of_values(error) else _sentence(error)
+                return _sentence(error) if _of_the_inputs(error) else None
     return None
 
 
@@ -59,15 +61,22 @@ def _blank(table: InputTable, axes: Mapping[str, Axis]) -> Tensor:
     return torch.zeros(count, *sizes, dtype=getattr(torch, table.dtype))
 
 
-def _for_want_of_values(error: Exception) -> bool:
-    """Whether it is about fake tensors, rather than about what they stand for."""
-    of_torch = type(error).__module__.startswith("torch")
-    return of_torch or isinstance(error, NotImplementedError) or "subclass" in str(error)
+def _of_the_inputs(error: Exception) -> bool:
+    """Whether it is about the inputs, rather than about tensors that have no values.
+
+    A RuntimeError may be either, by its words alone; every other class of torch's is the latter.
+    """
+    if isinstance(error, RuntimeError):
+        return type(error) is RuntimeError and bool(OF_SHAPES.search(_first_line(error)))
+    return not type(error).__module__.startswith("torch")
 
 
 def _sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {_first_line(error)}".removesuffix(": ")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
 
 
 @contextmanager

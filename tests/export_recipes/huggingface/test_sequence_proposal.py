@@ -132,3 +132,19 @@ def test_samples_that_begin_differently_are_refused(checkpoint: Checkpoint) -> N
     recording.prompt[1, 1] += 1
     with pytest.raises(ProjectError, match="language"):
         shared(recording)
+
+
+def test_inputs_that_the_first_step_does_not_take_are_refused(checkpoint: Checkpoint) -> None:
+    """A page without its words."""
+    seen = view("udop", checkpoint("udop"))
+    assert isinstance(recipe.propose(seen), Proposal)
+    pixels = {"pixel_values": seen.sample["pixel_values"]}
+    answer = recipe.propose(view("udop", checkpoint("udop"), sample=pixels))
+    assert isinstance(answer, str)
+    assert "You must specify exactly one of input_ids" in answer
+
+
+def test_a_generate_of_the_models_own_is_not_judged_by_forward(checkpoint: Checkpoint) -> None:
+    """BLIP's forward is for training."""
+    answer = recipe.propose(view("blip_captioning", checkpoint("blip_captioning")))
+    assert isinstance(answer, Proposal)
