@@ -6,13 +6,16 @@ exported and verified on real inputs does not depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmedge.data.films import film_over, frames_of
 from mmedge.data.real_samples import RealSamples, real_samples
 from mmedge.data.upstream_bounds import check_picture_sizes
 from mmedge.data.upstream_processor import upstream_processors
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Tensors = dict[str, Array]
+Ask = Callable[[Any, RealSamples], Mapping[str, Any]]
+# How to ask, and for which modalities.
+Way = tuple[Ask, tuple[str, ...]]
+IMAGE_AND_TEXT = ("image", "text")
 # The tensors that carry a modality: without one of them, it was not heard.
 CARRIES = {
     "image": {"pixel_values", "flattened_patches"},
@@ -49,10 +56,11 @@ def upstream_samples(directory: Path) -> UpstreamSamples:
 
     Raises CheckpointError where its files ask for what no memory would hold.
     """
+    ways = (*_film_ways(directory), *WAYS)
     with quiet_transformers():
         for processor in upstream_processors(directory):
             check_picture_sizes(processor, directory)
-            if tensors := _asked(processor):
+            if tensors := _asked(processor, ways):
                 return _by_sample(tensors)
     return UpstreamSamples({})
 
@@ -72,9 +80,16 @@ def _by_sample(tensors: Tensors) -> UpstreamSamples:
     return UpstreamSamples(made, tuple(flat))
 
 
-def _asked(processor: Any) -> Tensors:
+def _film_ways(directory: Path) -> tuple[Way, ...]:
+    """How a model is asked whose config says that it takes films."""
+    stored = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    frames = frames_of(stored)
+    return () if frames is None else ((partial(_films_and_texts, frames=frames), IMAGE_AND_TEXT),)
+
+
+def _asked(processor: Any, ways: Iterable[Way]) -> Tensors:
     """The first way of asking that gives tensors of all that was asked about."""
-    for ask, modalities in WAYS:
+    for ask, modalities in ways:
         try:
             found = dict(ask(processor, real_samples()))
         except Exception:
@@ -137,6 +152,12 @@ def _images_and_texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]
     return dict(processor(images=_images(samples), text=texts, padding=True, return_tensors="np"))
 
 
+def _films_and_texts(processor: Any, samples: RealSamples, *, frames: int) -> Mapping[str, Any]:
+    films = [film_over(image, frames) for image in _images(samples)]
+    texts = list(samples.captions)
+    return dict(processor(images=films, text=texts, padding=True, return_tensors="np"))
+
+
 def _images_and_labels(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
     """Several texts with each image; nothing of a processor that does not take them for several."""
     texts = [list(labels) for labels in samples.labels]
@@ -187,13 +208,12 @@ def _texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
     return dict(processor(list(samples.questions), padding=True, return_tensors="np"))
 
 
-Ask = Callable[[Any, RealSamples], Mapping[str, Any]]
-WAYS: tuple[tuple[Ask, tuple[str, ...]], ...] = (
+WAYS: tuple[Way, ...] = (
     (_patches, ("image",)),
-    (_conversation, ("image", "text")),
-    (_images_and_labels, ("image", "text")),
-    (_images_and_texts, ("image", "text")),
-    (_placeholders, ("image", "text")),
+    (_conversation, IMAGE_AND_TEXT),
+    (_images_and_labels, IMAGE_AND_TEXT),
+    (_images_and_texts, IMAGE_AND_TEXT),
+    (_placeholders, IMAGE_AND_TEXT),
     (_images_alone, ("image",)),
     (_sounds_and_texts, ("audio", "text")),
     (_sounds, ("audio",)),

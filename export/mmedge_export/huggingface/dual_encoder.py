@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
 from mmedge.optional import require
-from mmedge.project import InputTable, Project
+from mmedge.project import Project
 from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
 from mmedge_export.huggingface.answering import answering_method
@@ -33,6 +33,7 @@ from mmedge_export.huggingface.inputs import (
     modality_of,
     output_fields,
     tables_of,
+    texts_apart,
 )
 from mmedge_export.huggingface.single_pass import results_of
 from mmedge_export.huggingface.transformers_aid import transformers_aid
@@ -140,7 +141,7 @@ class DualEncoder:
         missing = [t.modality for t in has if not _of(inputs, t.modality)]
         if missing:
             return f"no sample of its {' and '.join(missing)} input is known"
-        inputs = {name: _renamed(name, table) for name, table in inputs.items()}
+        inputs = texts_apart(inputs)
         axes = axes_of(view, inputs)
         if complains := complaint(view, inputs, axes):
             return f"its forward does not take {', '.join(inputs)} ({complains})"
@@ -181,13 +182,6 @@ class DualEncoder:
 
 def _of(names: Any, modality: str) -> list[str]:
     return [name for name in names if modality_of(name) == modality]
-
-
-def _renamed(name: str, table: InputTable) -> InputTable:
-    """Texts are counted by themselves."""
-    if modality_of(name) != "text":
-        return table
-    return msgspec.structs.replace(table, shape=("text_batch", *table.shape[1:]))
 
 
 def _tower(model: nn.Module, tower: Tower, example: Tensors) -> ComponentModule:

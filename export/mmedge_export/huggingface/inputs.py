@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from mmedge.project import InputTable
 from mmedge.recipes import CheckpointView
 from mmedge.tensors import Array, Axis, Dim
@@ -99,11 +101,13 @@ def tables_of(
     wanted = set(names)
     taken = {name: array for name, array in view.sample.items() if name in wanted}
     image: Any = view.processor.get("image") or {}
+    vision = getattr(view.config, "vision_config", view.config)
+    frames = getattr(vision, "num_frames", None)
     # Without a divisor of their edges pictures are padded to one size; a crop has one too.
     fixed = not image.get("divisor") or bool(image.get("crop"))
     inputs = {
         name: InputTable(
-            shape=_shape(name, taken, fixed=fixed),
+            shape=_film(array, frames) or _shape(name, taken, fixed=fixed),
             dtype=str(array.dtype),
             modality=modality_of(name),
         )
@@ -123,6 +127,12 @@ def named_shape(name: str, array: Array) -> tuple[Dim, ...]:
         axis if axis is not None else int(size)
         for axis, size in zip(pattern, array.shape, strict=True)
     )
+
+
+def _film(array: Array, frames: int | None) -> tuple[Dim, ...] | None:
+    """The shape of films, whose frames the model has a place for each; None of anything else."""
+    is_film = array.ndim == len(_IMAGES) and array.shape[1] == frames
+    return (BATCH, *map(int, array.shape[1:])) if is_film else None
 
 
 def _shape(name: str, taken: Mapping[str, Array], *, fixed: bool) -> tuple[Dim, ...]:
@@ -216,6 +226,16 @@ def missing_modalities(model_class: type[Any], inputs: Iterable[str]) -> list[st
         for modality, tensors in _TENSORS.items()
         if modality in said and names & tensors and not given & tensors
     ]
+
+
+def texts_apart(inputs: Mapping[str, InputTable]) -> dict[str, InputTable]:
+    """The inputs, with texts counted by themselves: there may be more or fewer than the others."""
+    return {
+        name: table
+        if modality_of(name) != "text"
+        else msgspec.structs.replace(table, shape=("text_batch", *table.shape[1:]))
+        for name, table in inputs.items()
+    }
 
 
 def output_fields(model_class: type[Any]) -> set[str]:

@@ -19,9 +19,12 @@ from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Ten
 from mmedge.strict import decode
 from mmedge_export.huggingface.feature_encoder import flattened
 from mmedge_export.huggingface.inputs import (
+    axes_of,
     forward_names,
     missing_modalities,
+    output_fields,
     tables_of,
+    texts_apart,
     unseen_modalities,
 )
 from mmedge_export.huggingface.one_canvas import one_canvas
@@ -31,6 +34,8 @@ from mmedge_export.huggingface.tried_forward import complaint
 MODEL = "model"
 # Several texts with each image; upstream takes those of all images in a row.
 QUERIES = ("input_ids", "attention_mask")
+# Every text is compared with every image or film: a batch of its own.
+PAIRS = "logits_per_text"
 # Of a ModelOutput: what is no result of the task.
 NO_RESULTS = ("loss", "past_key_values", "hidden_states", "attentions")
 
@@ -107,6 +112,9 @@ class SinglePass:
         missing = missing_modalities(view.model_class, inputs) + unseen_modalities(view, inputs)
         if missing:
             return f"no sample of its {' and '.join(dict.fromkeys(missing))} input is known"
+        if PAIRS in output_fields(view.model_class):
+            inputs = texts_apart(inputs)
+            axes = axes_of(view, inputs)
         flat = [name for name in QUERIES if name in inputs and len(inputs[name].shape) == 3]
         complains = complaint(
             view, inputs, axes, prepared=lambda given: flattened(given, frozenset(flat))

@@ -28,6 +28,8 @@ OUTPUTS = {
     "wav2vec2_ctc": {"logits"},
     "owlvit": {"logits", "pred_boxes", "text_embeds", "image_embeds"},
     "flava": {"image_embeddings", "text_embeddings"},
+    "clipseg": {"logits"},
+    "xclip": {"logits_per_video", "logits_per_text", "video_embeds"},
     "owlv2": {"logits", "pred_boxes", "objectness_logits"},
     "bros": {"logits"},
     "mgp_str": {"logits_0", "logits_1", "logits_2"},
@@ -73,6 +75,19 @@ def test_owlvits_queries_have_an_axis_of_their_own(checkpoint: Checkpoint) -> No
         logits = split.reference(some)["logits"]
         assert logits.shape[0] == 2
         assert logits.shape[-1] == count
+
+
+def test_one_film_is_compared_with_many_texts(checkpoint: Checkpoint) -> None:
+    """As many frames as the model has places for, and texts that are counted by themselves."""
+    project = propose(checkpoint("xclip")).project
+    model = zoo.load(checkpoint("xclip"))
+    batch, frames, *_ = project.file.inputs["pixel_values"].shape
+    assert (batch, frames) == ("batch", model.config.vision_config.num_frames)
+    assert project.file.inputs["input_ids"].shape == ("text_batch", "length")
+    example = to_torch(load_samples(project, "evaluation").first(2))
+    split = recipe.split(model, project, {}, example)
+    some = {n: t if t.ndim == 2 else t[:1] for n, t in example.items()}
+    assert split.reference(some)["logits_per_video"].shape == (1, 2)
 
 
 def test_a_field_of_several_tensors_gives_each_a_name() -> None:
