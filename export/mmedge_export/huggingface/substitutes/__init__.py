@@ -14,6 +14,7 @@ from torch import nn
 
 from mmedge_export.huggingface.substitutes import (
     llava_next,
+    llava_onevision,
     moonshine,
     pixtral,
     rope_index,
@@ -25,6 +26,7 @@ from mmedge_export.huggingface.substitutes.substitute import Substitute
 
 ALL: tuple[Substitute, ...] = (
     *llava_next.SUBSTITUTES,
+    *llava_onevision.SUBSTITUTES,
     *moonshine.SUBSTITUTES,
     *pixtral.SUBSTITUTES,
     *rope_index.SUBSTITUTES,
