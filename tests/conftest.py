@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -176,6 +177,13 @@ class TinySystem:
     @property
     def bundle(self) -> Path:
         return self.compiled.bundle
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """A compile collects garbage several times; the libraries loaded by now hold none."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

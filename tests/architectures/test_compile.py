@@ -46,7 +46,11 @@ def test_it_compiles_and_answers_as_upstream_does(
     torch.set_num_threads(1)
     directory = checkpoint(name)
     compiled = compile_project(
-        directory, output=tmp_path / "it.mmedge", cache=tmp_path / "cache", measure_seconds=0
+        directory,
+        output=tmp_path / "it.mmedge",
+        cache=tmp_path / "cache",
+        threads=1,
+        measure_seconds=0,
     )
     assert compiled.report["verification"]["real_inputs"] or name in NO_RAW_INPUTS
     dynamic(compiled)

@@ -17,6 +17,7 @@ from mmedge_export.encoder_decoder import recipe
 from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
+from mmedge.graph.export import _translating
 from mmedge.project import Project, load_project
 from mmedge.recipes import ComponentModule, Split
 from mmedge.wiring import Generation
@@ -221,15 +222,16 @@ def as_onnx(
     program = torch.export.export(
         component.module, tuple(feeds.values()), dynamic_shapes=shapes, strict=False
     )
-    exported = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=23,
-        input_names=list(feeds),
-        output_names=list(component.outputs),
-        dynamic_shapes=shapes,
-        verbose=False,
-    )
+    with _translating():
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=23,
+            input_names=list(feeds),
+            output_names=list(component.outputs),
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
     serialized = exported.model_proto.SerializeToString()
     session = ort.InferenceSession(serialized, providers=["CPUExecutionProvider"])
 

@@ -67,7 +67,7 @@ def test_what_init_writes_compiles_and_equals_transformers(
     model, directory = saved(build)
     write_project_file(directory)
     output = tmp_path / "out.mmedge"
-    compiled = compile_project(directory, output=output, measure_seconds=0)
+    compiled = compile_project(directory, output=output, threads=1, measure_seconds=0)
     rng = np.random.default_rng(0)
     images = rng.standard_normal((3, 3, 32, 32)).astype("float32")
     inputs: dict[str, Any] = {"pixel_values": images}
@@ -78,7 +78,7 @@ def test_what_init_writes_compiles_and_equals_transformers(
         inputs["attention_mask"][0, 5:] = 0
     with torch.no_grad():
         wanted = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-    with runtime.load(output) as bundle:
+    with runtime.load(output, threads=1) as bundle:
         found = bundle(**inputs)
     names = ["logits"] if build is vit else ["logits_per_image", "text_embeds", "image_embeds"]
     for name in names:

@@ -251,6 +251,7 @@ def test_a_recipe_that_is_wrong_by_a_hundredth(
             write_project(tmp_path / "project"),
             output=tmp_path / "out.mmedge",
             cache=tmp_path / "cache",
+            threads=1,
             measure_seconds=0,
         )
     assert not (tmp_path / "out.mmedge").exists()
@@ -263,5 +264,5 @@ def test_a_model_that_gives_nan_itself(tmp_path: Path, write_project: WriteProje
         source.replace("return self.last(", "return self.last(-x.abs().mean().log() / 0 * 0 + ")
     )
     with pytest.raises(VerificationError) as caught:
-        compile_project(project, output=tmp_path / "out.mmedge", measure_seconds=0)
+        compile_project(project, output=tmp_path / "out.mmedge", threads=1, measure_seconds=0)
     assert "NaN" in str(caught.value)

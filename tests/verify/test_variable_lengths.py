@@ -75,7 +75,11 @@ def test_samples_of_unequal_length_are_verified_each_at_its_own(tmp_path: Path) 
         (project / name).write_text(text)
     subprocess.run([sys.executable, "model.py"], cwd=project, check=True)
     compiled = compile_project(
-        project, output=tmp_path / "out.mmedge", cache=tmp_path / "cache", measure_seconds=0
+        project,
+        output=tmp_path / "out.mmedge",
+        cache=tmp_path / "cache",
+        threads=1,
+        measure_seconds=0,
     )
     record = compiled.report["verification"]
     assert record["samples"] == 6
