@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from mmedge.project import Project
@@ -31,6 +32,7 @@ from mmedge_export.huggingface.feature_encoder import GRIDS, flattened
 from mmedge_export.huggingface.fewer_places import fewer_places
 from mmedge_export.huggingface.fixed_cache import with_capacity
 from mmedge_export.huggingface.inputs import (
+    LENGTH,
     forward_names,
     modality_of,
     tables_of,
@@ -56,6 +58,10 @@ ENCODERS = {
     "vision_encoder": ("get_image_features", "image"),
     "audio_encoder": ("get_audio_features", "audio"),
 }
+# What most models call the module whose result takes the places in the prompt.
+PROJECTOR = "multi_modal_projector"
+# Tokens of a prompt whose neighbours are compared.
+SHORTEST = 3
 # Method of the processor -> inputs that upstream takes for all examples in a row.
 FLAT = {
     "plain_several": ("pixel_values",),
@@ -71,7 +77,7 @@ RECORDED = 2
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Keys of `[recipe]`.
 
-    encoders: component name -> the model's method that makes its features.
+    encoders: component name -> the model's method, or submodule, that makes its features.
     flat: inputs that upstream takes without a batch axis; here [batch, images, ...].
     max_new_tokens: the longest answer; by default what generation_config.json says.
     capacity: for how many tokens the cache has room; without it, the cache grows.
@@ -100,20 +106,16 @@ class MultimodalDecoder:
         unseen = unseen_modalities(view, inputs)
         if unseen:
             return f"no sample of its {' and '.join(unseen)} is known"
-        encoders = {
-            component: method
-            for component, (method, modality) in ENCODERS.items()
-            if hasattr(kind, method) and any(modality_of(n) == modality for n in inputs)
-        }
+        encoders = _encoders(view, inputs)
         options: dict[str, Any] = {"encoders": encoders} if encoders else {}
         image: Any = view.processor.get("image") or {}
         rows = (*FLAT.get(str(image.get("method")), ()), *view.flat)
         flat = [name for name in inputs if name in rows]
         if flat:
             options["flat"] = flat
-        axes |= _patch_axis(view, inputs, axes)
+        axes |= _patch_axis(view, inputs, axes) | _neighbours(axes, encoders)
         reasons = [f"{kind.__name__} generates with a decoder-only language model"]
-        reasons += [f"{name} is {kind.__name__}.{method}" for name, method in encoders.items()]
+        reasons += [f"{name} is {kind.__name__}.{place}" for name, place in encoders.items()]
         reasons.append(f"one graph, {DECODER}, for the prompt and for each token after it")
         parts = (*encoders, EMBED, *((MERGE,) if encoders else ()), DECODER)
         return Proposal(
@@ -156,6 +158,31 @@ class MultimodalDecoder:
             aid=transformers_aid(model),
         )
         return split if chosen.capacity is None else with_capacity(split, chosen.capacity)
+
+
+def _encoders(view: CheckpointView, inputs: Mapping[str, object]) -> dict[str, str]:
+    """What makes the features of each modality there is: a method, else the projector."""
+    seen = {modality_of(name) for name in inputs}
+    wanted = {name: method for name, (method, modality) in ENCODERS.items() if modality in seen}
+    found = {name: method for name, method in wanted.items() if hasattr(view.model_class, method)}
+    if len(wanted) != 1 or found:
+        return found
+    with torch.device("meta"):
+        paths = [path for path, _ in view.model_class(view.config).named_modules()]
+    projectors = [path for path in paths if path.split(".")[-1] == PROJECTOR]
+    return dict.fromkeys(wanted, projectors[0]) if projectors else {}
+
+
+def _neighbours(axes: Mapping[str, Axis], encoders: Mapping[str, str]) -> dict[str, Axis]:
+    """A forward of no method for its encoder looks at pairs of tokens: two pairs at least.
+
+    (Qwen2-Audio asks whether places follow one another; torch takes one pair for a constant.)
+    """
+    given = axes.get(LENGTH)
+    if given is None or not any("." in place for place in encoders.values()):
+        return {}
+    least = max(given.min, SHORTEST)
+    return {LENGTH: Axis(least, max(least, given.opt), max(least, given.max), given.step)}
 
 
 def _patch_axis(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
 from mmedge.strict import nearest
-from mmedge_export.huggingface.answering import answering_method
+from mmedge_export.huggingface.answering import answering_method, is_method
 from mmedge_export.huggingface.cross_memory import MemoryEncoder, blanks_of
 from mmedge_export.huggingface.feature_encoder import as_upstream, features_of, joined
 from mmedge_export.huggingface.noted import noted
@@ -26,7 +26,7 @@ class Part:
     def __init__(self, model: nn.Module, place: str) -> None:
         self.model = model
         self.place = place
-        self.is_method = "." not in place and callable(getattr(type(model), place, None))
+        self.is_method = is_method(model, place)
         self.like: Any = None
         if not self.is_method and place not in dict(model.named_modules()):
             raise ProjectError(

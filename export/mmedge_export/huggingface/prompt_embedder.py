@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
 from mmedge.optional import require
-from mmedge_export.huggingface.answering import answering_method
+from mmedge_export.huggingface.answering import answering
+from mmedge_export.huggingface.cross_memory import blanks_of
 from mmedge_export.huggingface.feature_encoder import as_upstream, flattened
 from mmedge_export.huggingface.substitutes import substituted
+from mmedge_export.huggingface.uncut_features import uncut_features
 from mmedge_export.huggingface.without_checks import without_checks
 from mmedge_export.replaced_forward import replaced_forward
 
@@ -36,12 +38,13 @@ def decoder_call(
 ) -> DecoderCall | None:
     """The first call of a submodule with embeddings, in `model(**inputs)`; None if none is.
 
-    features: method -> what it returned. It is not called again: encoders take embeddings too.
+    features: method or submodule -> what it returned. It is not called again: encoders take
+        embeddings too.
     """
     found: list[DecoderCall] = []
     with ExitStack() as stack:
-        for method, result in features.items():
-            stack.enter_context(answering_method(model, method, result))
+        for place, result in features.items():
+            stack.enter_context(answering(model, place, result))
         for path, module in model.named_modules():
             if path:
                 stack.enter_context(_watched(module, path, found))
@@ -68,11 +71,12 @@ class PromptEmbedder(nn.Module):
     """Prompt ids, their embeddings and all features to what the decoder is called with.
 
     Called with the model's inputs named `arguments`, then the embedded ids [batch, length,
-    hidden], then the features of each of `methods`. Returns the decoder's arguments `results`.
+    hidden], then the features of each of `features`. Returns the decoder's arguments `results`.
     Whatever the model does in between is the model's own code.
 
-    features: method -> what upstream's own returned, for its container's type.
-    dummies: method -> the argument of forward that makes it call the method; it is not looked at.
+    features: method or submodule -> what upstream's own returned, for its container's type.
+    dummies: the same -> the argument of forward that makes it call that; it is not looked at.
+    blanks: an example of those arguments of which at least the shape is.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class PromptEmbedder(nn.Module):
         results: tuple[str, ...],
         features: Mapping[str, Any],
         dummies: Mapping[str, str],
+        blanks: Mapping[str, Tensor],
         flat: frozenset[str],
     ) -> None:
         super().__init__()
@@ -93,24 +98,28 @@ class PromptEmbedder(nn.Module):
         self.results = results
         self.features = dict(features)
         self.dummies = dict(dummies)
+        self.blanks = dict(blanks)
         self.flat = flat
         self.training = False
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Tensors as the class says."""
         count = len(self.arguments)
-        given = flattened(dict(zip(self.arguments, tensors[:count], strict=True)), self.flat)
+        named = dict(zip(self.arguments, tensors[:count], strict=True))
         embedded, *features = tensors[count:]
+        given = flattened(named | blanks_of(self.blanks, embedded.shape[0]), self.flat)
         reached: dict[str, Any] = {}
         with ExitStack() as stack:
             # Sizes are probed one at a time: a text need not fit the number of images then.
             stack.enter_context(without_checks())
             stack.enter_context(substituted(self.model))
             stack.enter_context(_answering_embedding(self.model, embedded))
-            for (method, like), value in zip(self.features.items(), features, strict=True):
+            for (place, like), value in zip(self.features.items(), features, strict=True):
                 answer = as_upstream(value, like)
-                stack.enter_context(answering_method(self.model, method, answer))
-                given[self.dummies[method]] = value
+                stack.enter_context(answering(self.model, place, answer))
+                given.setdefault(self.dummies[place], value)
+            if self.blanks:  # forward itself chooses among the features
+                stack.enter_context(uncut_features())
             module = self.model.get_submodule(self.decoder)
             stack.enter_context(replaced_forward(module, _stop(reached)))
             self.model(**given)

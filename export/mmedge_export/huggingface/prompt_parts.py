@@ -11,9 +11,13 @@ from torch import Tensor, nn
 
 from mmedge.errors import ProjectError
 from mmedge.recipes import ComponentModule, Tensors
+from mmedge.strict import nearest
+from mmedge_export.huggingface.answering import is_method
+from mmedge_export.huggingface.dependence import depends
 from mmedge_export.huggingface.feature_encoder import FeatureEncoder, flattened
 from mmedge_export.huggingface.inputs import modality_of
 from mmedge_export.huggingface.prompt_embedder import DecoderCall, PromptEmbedder
+from mmedge_export.huggingface.submodule_encoder import SubmoduleEncoder
 
 EMBED, MERGE = "embed_tokens", "merge_features"
 PROMPT, MASK = "input_ids", "attention_mask"
@@ -24,14 +28,15 @@ class Encoder:
     """One modality's encoder: its module, the inputs it takes, what upstream's own returns."""
 
     name: str
-    module: FeatureEncoder
+    module: FeatureEncoder | SubmoduleEncoder
     arguments: tuple[str, ...]
     result: Any
 
     @property
     def modality(self) -> str:
         """Of what it encodes: "image" or "audio"."""
-        return self.module.method.split("_")[1]
+        own = map(modality_of, self.arguments)
+        return next((modality for modality in own if modality != "text"), "tensor")
 
     @property
     def asks(self) -> str:
@@ -43,7 +48,9 @@ class Encoder:
 def encoder_of(
     model: nn.Module, name: str, method: str, example: Tensors, flat: frozenset[str]
 ) -> Encoder:
-    """The model's own `method` as a component; ProjectError where it takes none of the inputs."""
+    """The model's own `method`, or submodule, as a component; ProjectError if it takes no input."""
+    if not is_method(model, method):
+        return _up_to_submodule(model, name, method, example, flat)
     takes = _parameters(model, method)
     arguments = tuple(argument for argument in example if argument in takes)
     if not arguments:
@@ -58,6 +65,28 @@ def encoder_of(
     with torch.no_grad():
         result = getattr(model, method)(**given)
     return Encoder(name, module, arguments, result)
+
+
+def _up_to_submodule(
+    model: nn.Module, name: str, path: str, example: Tensors, flat: frozenset[str]
+) -> Encoder:
+    paths = [own for own, _ in model.named_modules() if own]
+    if path not in paths:
+        raise ProjectError(
+            f"{type(model).__name__} has neither a method nor a submodule {path!r}",
+            where="[recipe] encoders",
+            hint=nearest(path, paths),
+        )
+    whole = SubmoduleEncoder(model, path, tuple(example), blanks={}, flat=flat)
+    arguments = tuple(
+        argument
+        for argument in example
+        if depends(lambda inputs: [whole(*inputs.values())], example, argument)
+    )
+    blanks = {other: value for other, value in example.items() if other not in arguments}
+    module = SubmoduleEncoder(model, path, arguments, blanks=blanks, flat=flat)
+    with torch.no_grad():
+        return Encoder(name, module, arguments, whole.result(example))
 
 
 def _parameters(model: Any, method: str) -> set[str]:
@@ -110,6 +139,11 @@ def merging(
     """What is left of forward once embeddings and features are given."""
     dummies = {encoder.module.method: encoder.asks for encoder in encoders}
     arguments = tuple(name for name in example if name not in dummies.values())
+    blanks = {
+        encoder.asks: example[encoder.asks]
+        for encoder in encoders
+        if isinstance(encoder.module, SubmoduleEncoder)
+    }
     results = _results(call, model)
     module = PromptEmbedder(
         model,
@@ -118,6 +152,7 @@ def merging(
         results=results,
         features={encoder.module.method: encoder.result for encoder in encoders},
         dummies=dummies,
+        blanks=blanks,
         flat=flat,
     )
     bindings = {name: name for name in arguments}
