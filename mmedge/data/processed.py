@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmedge.data import page_boxes
 from mmedge.data.raw_samples import RawSamples, bundled_origin, raw_samples
 from mmedge.data.sample_remarks import sample_remarks
 from mmedge.data.upstream import upstream_tensors
@@ -38,7 +39,7 @@ def samples_of_processor(project: Project) -> Samples:
 
 
 def _synthetic(project: Project, items: list[ModelInput], group: Tensors) -> Tensors:
-    """What no processor makes, for as many examples as the group has: uniform in 0..1.
+    """What no processor makes, for as many examples as the group has: boxes, or 0..1 uniformly.
 
     It is as long as the group is along an axis that they share.
     """
@@ -51,8 +52,12 @@ def _synthetic(project: Project, items: list[ModelInput], group: Tensors) -> Ten
             sizes |= {item.spec.shape[place]: own[place] for place in item.spec.dynamic_axes}
     made: Tensors = {}
     for item in items:
+        name, dtype = item.spec.name, item.spec.dtype
         shape = [dim if isinstance(dim, int) else sizes[dim] for dim in item.spec.shape[1:]]
-        made[item.spec.name] = rng.random((count, *shape)).astype(item.spec.dtype)
+        if name == page_boxes.NAME:
+            made[name] = page_boxes.page_boxes(count, shape[0], width=shape[1], dtype=dtype)
+        else:
+            made[name] = rng.random((count, *shape)).astype(dtype)
     return made
 
 
@@ -64,7 +69,7 @@ def samples_of_upstream(project: Project) -> Samples:
     found = upstream_tensors(project.processor_directory)
     taken = {name: found[name] for name in project.file.inputs if name in found}
     others = [item for item in project.model_inputs() if item.spec.name not in taken]
-    unknown = [item.spec.name for item in others if np.dtype(item.spec.dtype).kind != "f"]
+    unknown = [item.spec.name for item in others if not _can_be_made_up(item)]
     if not taken or unknown:
         raise DataError(
             "the checkpoint's processor in transformers does not make the declared inputs",
@@ -80,6 +85,11 @@ def samples_of_upstream(project: Project) -> Samples:
     origin += ", by transformers' processor" + cut + _added(others)
     count = len(next(iter(group.values())))
     return Samples((group,), None, count, origin, real=not others)
+
+
+def _can_be_made_up(item: ModelInput) -> bool:
+    """A measure can, and a place on a page; a token means something."""
+    return np.dtype(item.spec.dtype).kind == "f" or item.spec.name == page_boxes.NAME
 
 
 def _within_axes(project: Project, group: Tensors) -> tuple[Tensors, str]:

@@ -95,8 +95,11 @@ def _asked(processor: Any, ways: Iterable[Way]) -> Tensors:
         except Exception:
             continue
         tensors = {name: _array(value) for name, value in found.items() if _is_tensor(value)}
+        # The text as an answer to learn: beside its ids it is a copy, without them there is none.
+        if tensors.pop("labels", None) is not None and "input_ids" not in tensors:
+            continue
         heard = all(tensors.keys() & CARRIES[modality] for modality in modalities)
-        if heard and "labels" not in found and _placed(processor, tensors):
+        if heard and _placed(processor, tensors):
             return tensors
     return {}
 
@@ -158,6 +161,17 @@ def _films_and_texts(processor: Any, samples: RealSamples, *, frames: int) -> Ma
     return dict(processor(images=films, text=texts, padding=True, return_tensors="np"))
 
 
+def _pages(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
+    """A question about a page whose words an OCR engine found; nothing where boxes are ignored."""
+    images, questions = _images(samples), list(samples.questions)
+    words, boxes = ([list(part)] * len(images) for part in (samples.words, samples.boxes))
+    made = processor(
+        images=images, text=questions, text_pair=words, boxes=boxes, padding=True,
+        return_tensors="np",
+    )  # fmt: skip
+    return dict(made) if "bbox" in made else {}
+
+
 def _images_and_labels(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
     """Several texts with each image; nothing of a processor that does not take them for several."""
     texts = [list(labels) for labels in samples.labels]
@@ -175,7 +189,10 @@ def _patches(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
 
 
 def _images_alone(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
-    return dict(processor(images=_images(samples), return_tensors="np"))
+    try:
+        return dict(processor(images=_images(samples), return_tensors="np"))
+    except AttributeError:  # not every processor of images makes numpy arrays (ColPali)
+        return dict(processor(images=_images(samples), return_tensors="pt"))
 
 
 def _sounds_and_texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
@@ -211,6 +228,7 @@ def _texts(processor: Any, samples: RealSamples) -> Mapping[str, Any]:
 WAYS: tuple[Way, ...] = (
     (_patches, ("image",)),
     (_conversation, IMAGE_AND_TEXT),
+    (_pages, IMAGE_AND_TEXT),
     (_images_and_labels, IMAGE_AND_TEXT),
     (_images_and_texts, IMAGE_AND_TEXT),
     (_placeholders, IMAGE_AND_TEXT),

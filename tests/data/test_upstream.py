@@ -82,3 +82,10 @@ def test_an_image_has_as_many_patches_as_its_file_says(checkpoint: Checkpoint) -
     made = upstream_tensors(checkpoint("pix2struct"))
     assert made["flattened_patches"].shape[:2] == (2, stored["image_processor"]["max_patches"])
     assert "decoder_input_ids" not in made
+
+
+def test_a_processor_of_pages_is_given_words_and_boxes(checkpoint: Checkpoint) -> None:
+    found = upstream_tensors(checkpoint("udop"))
+    assert found["bbox"].shape == (*found["input_ids"].shape, 4)
+    assert found["bbox"].max() > found["bbox"].min()
+    assert len(found["pixel_values"]) == len(found["input_ids"]) == 2

@@ -68,8 +68,11 @@ MASKED = ("input_values", "input_features", "flattened_patches")
 _BY_CONFIG = {
     "visual_feats": ("regions", "visual_feat_dim"),
     "visual_pos": ("regions", "visual_pos_dim"),
+    "visual_embeds": ("regions", "visual_embedding_dim"),
     "bbox": (LENGTH, "dim_bbox"),
 }
+# Boxes as whole numbers, of models that look them up in a table of so many places.
+_BOX, _PLACES = ("bbox", 4), "max_2d_position_embeddings"
 # The range of an axis, where the config does not bound it: (smallest, largest).
 _RANGES = {
     BATCH: (1, 64),
@@ -117,6 +120,9 @@ def tables_of(
         if name in wanted - inputs.keys() and hasattr(view.config, field):
             shape = (BATCH, axis, int(getattr(view.config, field)))
             inputs[name] = InputTable(shape=shape, modality=modality_of(name))
+    box, width = _BOX
+    if box in wanted - inputs.keys() and hasattr(view.config, _PLACES):
+        inputs[box] = InputTable((BATCH, LENGTH, width), "int64", modality=modality_of(box))
     return inputs, axes_of(view, inputs)
 
 

@@ -32,6 +32,9 @@ OUTPUTS = {
     "xclip": {"logits_per_video", "logits_per_text", "video_embeds"},
     "owlv2": {"logits", "pred_boxes", "objectness_logits"},
     "bros": {"logits"},
+    "layoutlm": {"logits"},
+    "lilt": {"logits"},
+    "visual_bert": {"logits"},
     "mgp_str": {"logits_0", "logits_1", "logits_2"},
 }
 ONE = torch.arange(3.0)
@@ -75,6 +78,26 @@ def test_owlvits_queries_have_an_axis_of_their_own(checkpoint: Checkpoint) -> No
         logits = split.reference(some)["logits"]
         assert logits.shape[0] == 2
         assert logits.shape[-1] == count
+
+
+@pytest.mark.parametrize(
+    ("name", "carries", "width"),
+    [("bros", "bbox", 8), ("layoutlm", "bbox", 4), ("lilt", "bbox", 4),
+     ("visual_bert", "visual_embeds", 48), ("lxmert", "visual_feats", 48)],
+)  # fmt: skip
+def test_what_no_processor_makes_is_an_input_all_the_same(
+    checkpoint: Checkpoint, name: str, carries: str, width: int
+) -> None:
+    """Forward would go without it: a page without places, a question about nothing."""
+    project = propose(checkpoint(name)).project
+    assert project.file.inputs[carries].shape[-1] == width
+    (component,) = split_of(checkpoint(name), project).components
+    assert carries in component.bindings
+
+
+def split_of(directory: Path, project: Project) -> Split:
+    example = to_torch(load_samples(project, "evaluation").first(2))
+    return recipe.split(zoo.load(directory), project, {}, example)
 
 
 def test_one_film_is_compared_with_many_texts(checkpoint: Checkpoint) -> None:
