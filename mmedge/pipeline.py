@@ -26,6 +26,7 @@ from mmedge.checkpoint.hashing import checkpoint_path
 from mmedge.checkpoint.load import checkpoint_hash, load_model
 from mmedge.checkpoint.stages import Load
 from mmedge.config import CompileConfig, merge
+from mmedge.data.mapped_samples import mapped
 from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError, ProjectError
 from mmedge.free_memory import give_back
@@ -235,7 +236,7 @@ def _workspace(
         config=config,
         target=target,
         load_model=load,
-        load_samples=lambda purpose: load_samples(project, purpose),
+        load_samples=lambda purpose: mapped(load_samples(project, purpose), scratch),
         make_split=make_split,
         progress=progress,
     )
