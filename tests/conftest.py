@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shutil
@@ -19,6 +18,8 @@ import pytest
 from mmedge.artifact import Artifact
 from mmedge.cache import StageCache
 from mmedge.pipeline import Compiled, compile_project
+
+pytest_plugins = ["sharing_cores"]
 
 # Time is never asserted. On CI the examples are the same every time, so that a change is judged
 # by itself; at a desk they are new ones at every run.
@@ -177,13 +178,6 @@ class TinySystem:
     @property
     def bundle(self) -> Path:
         return self.compiled.bundle
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """A compile collects garbage several times; the libraries loaded by now hold none."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
