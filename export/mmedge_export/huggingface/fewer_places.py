@@ -23,7 +23,7 @@ PLACES = ("{}_token_id", "{}_token_index")
 
 def fewer_places(resize: Resize, encoders: Sequence[Encoder], model: nn.Module) -> Resize:
     """`resize`, with no more places in the text than there are features in the resized inputs."""
-    tokens = {encoder.name: _place(model, encoder.modality) for encoder in encoders}
+    tokens = {encoder.name: place_token(model, encoder.modality) for encoder in encoders}
 
     def run(inputs: Mapping[str, Array], name: str, size: int) -> dict[str, Array]:
         resized = resize(inputs, name, size)
@@ -37,9 +37,11 @@ def fewer_places(resize: Resize, encoders: Sequence[Encoder], model: nn.Module) 
     return run
 
 
-def _place(model: Any, modality: str) -> int | None:
+def place_token(model: Any, modality: str) -> int | None:
+    """The token that holds the place of a feature of this modality; None where none is named."""
     names = [name.format(modality) for name in PLACES]
-    found = (getattr(model.config, name, None) for name in names)
+    configs = (model.config, getattr(model.config, "vlm_config", None))
+    found = (getattr(config, name, None) for config in configs for name in names)
     return next((int(token) for token in found if token is not None), None)
 
 

@@ -15,10 +15,13 @@ from mmedge.optional import require
 from mmedge_export.huggingface.answering import answering
 from mmedge_export.huggingface.cross_memory import blanks_of
 from mmedge_export.huggingface.feature_encoder import as_upstream, flattened
+from mmedge_export.huggingface.own_body import embeddings_of, own_body, without_layers
 from mmedge_export.huggingface.substitutes import substituted
 from mmedge_export.huggingface.uncut_features import uncut_features
 from mmedge_export.huggingface.without_checks import without_checks
 from mmedge_export.replaced_forward import replaced_forward
+
+EMBEDS = "inputs_embeds"
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,20 @@ class DecoderCall:
 
     path: the decoder, as a dotted path.
     arguments: the keyword arguments that are tensors.
+    own: it is the model's own body, which makes its embeddings by itself.
     """
 
     path: str
     arguments: dict[str, Tensor]
+    own: bool = False
 
 
 def decoder_call(
     model: nn.Module, inputs: Mapping[str, Any], features: Mapping[str, Any]
 ) -> DecoderCall | None:
-    """The first call of a submodule with embeddings, in `model(**inputs)`; None if none is.
+    """The first call of a submodule with embeddings, in `model(**inputs)`, else of its own body.
+
+    None where neither takes them.
 
     features: method or submodule -> what it returned. It is not called again: encoders take
         embeddings too.
@@ -50,7 +57,11 @@ def decoder_call(
                 stack.enter_context(_watched(module, path, found))
         with torch.no_grad():
             model(**inputs)
-    return found[0] if found else None
+        if found:
+            return found[0]
+        path = own_body(model) if features else None
+        embedded = None if path is None else embeddings_of(model, path, inputs)
+        return None if embedded is None else DecoderCall(str(path), {EMBEDS: embedded}, own=True)
 
 
 @contextmanager
@@ -82,7 +93,7 @@ class PromptEmbedder(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        decoder: str,
+        call: DecoderCall,
         *,
         arguments: tuple[str, ...],
         results: tuple[str, ...],
@@ -93,7 +104,7 @@ class PromptEmbedder(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.decoder = decoder
+        self.call = call
         self.arguments = arguments
         self.results = results
         self.features = dict(features)
@@ -108,7 +119,6 @@ class PromptEmbedder(nn.Module):
         named = dict(zip(self.arguments, tensors[:count], strict=True))
         embedded, *features = tensors[count:]
         given = flattened(named | blanks_of(self.blanks, embedded.shape[0]), self.flat)
-        reached: dict[str, Any] = {}
         with ExitStack() as stack:
             # Sizes are probed one at a time: a text need not fit the number of images then.
             stack.enter_context(without_checks())
@@ -120,8 +130,7 @@ class PromptEmbedder(nn.Module):
                 given.setdefault(self.dummies[place], value)
             if self.blanks:  # forward itself chooses among the features
                 stack.enter_context(uncut_features())
-            module = self.model.get_submodule(self.decoder)
-            stack.enter_context(replaced_forward(module, _stop(reached)))
+            reached = stack.enter_context(_noting(self.model, self.call))
             self.model(**given)
         missing = [name for name in self.results if not isinstance(reached.get(name), Tensor)]
         if missing:
@@ -129,6 +138,19 @@ class PromptEmbedder(nn.Module):
                 f"{type(self.model).__name__} does not call its decoder with {missing[0]!r}"
             )
         return tuple(reached[name] for name in self.results)
+
+
+@contextmanager
+def _noting(model: nn.Module, call: DecoderCall) -> Iterator[dict[str, Any]]:
+    """While active, what the decoder is called with is noted, and it does nothing."""
+    module = model.get_submodule(call.path)
+    if call.own:
+        with without_layers(module) as entered:
+            yield entered
+        return
+    reached: dict[str, Any] = {}
+    with replaced_forward(module, _stop(reached)):
+        yield reached
 
 
 def _stop(reached: dict[str, Any]) -> Callable[..., Any]:

@@ -147,7 +147,7 @@ def merging(
     results = _results(call, model)
     module = PromptEmbedder(
         model,
-        call.path,
+        call,
         arguments=arguments,
         results=results,
         features={encoder.module.method: encoder.result for encoder in encoders},

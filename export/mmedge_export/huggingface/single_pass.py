@@ -18,6 +18,7 @@ from mmedge.project import Project
 from mmedge.recipes import CheckpointView, ComponentModule, Proposal, Split, Tensors
 from mmedge.strict import decode
 from mmedge_export.huggingface.feature_encoder import flattened
+from mmedge_export.huggingface.fewer_places import place_token
 from mmedge_export.huggingface.inputs import (
     axes_of,
     forward_names,
@@ -27,6 +28,7 @@ from mmedge_export.huggingface.inputs import (
     texts_apart,
     unseen_modalities,
 )
+from mmedge_export.huggingface.longer_text import longer_text
 from mmedge_export.huggingface.one_canvas import one_canvas
 from mmedge_export.huggingface.transformers_aid import transformers_aid
 from mmedge_export.huggingface.tried_forward import complaint
@@ -157,6 +159,7 @@ class SinglePass:
             components=(component,),
             outputs={name: f"{MODEL}.{own}" for name, own in made.items()},
             reference=lambda inputs: _reference(whole, inputs),
+            resize=longer_text(project) if place_token(model, "image") is not None else None,
             aid=transformers_aid(model),
         )
 

@@ -16,6 +16,8 @@ from torch import nn
 
 from mmedge.optional import require
 from mmedge.recipes import ExportAid
+from mmedge.replaced import replaced
+from mmedge_export.huggingface.missing_values import with_values
 from mmedge_export.huggingface.open_lengths import open_lengths
 from mmedge_export.huggingface.packed_attention import forwards_kept
 from mmedge_export.huggingface.substitutes import substituted
@@ -36,6 +38,7 @@ def transformers_aid(model: nn.Module) -> ExportAid:
         dynamo = require("transformers.exporters.exporter_dynamo")
         with ExitStack() as stack:
             stack.enter_context(without_checks())
+            stack.enter_context(replaced(onnx_exporter, "apply_fx_node_fixes", with_values))
             stack.enter_context(utilities.apply_patches("onnx"))
             stack.enter_context(forwards_kept(model, lambda: utilities.apply_patches("dynamo")))
             stack.enter_context(dynamo.reset_model_state(model))
@@ -44,7 +47,7 @@ def transformers_aid(model: nn.Module) -> ExportAid:
             yield
 
     def repair(program: ExportedProgram) -> None:
-        utilities.apply_fx_node_fixes("onnx", program.graph_module)
+        with_values(utilities.apply_fx_node_fixes)("onnx", program.graph_module)
 
     def finish(graph: ir.Model) -> None:
         for fix in onnx_exporter._IR_FIXES:
