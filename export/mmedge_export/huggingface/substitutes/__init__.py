@@ -20,6 +20,7 @@ from mmedge_export.huggingface.substitutes import (
     rope_index,
     siglip2,
     speech_to_text,
+    udop,
     vilt,
 )
 from mmedge_export.huggingface.substitutes.substitute import Substitute
@@ -32,6 +33,7 @@ ALL: tuple[Substitute, ...] = (
     *rope_index.SUBSTITUTES,
     *siglip2.SUBSTITUTES,
     *speech_to_text.SUBSTITUTES,
+    *udop.SUBSTITUTES,
     *vilt.SUBSTITUTES,
 )
 
