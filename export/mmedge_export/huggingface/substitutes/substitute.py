@@ -33,9 +33,8 @@ class Substitute:
     def owner_in(self, classes: Iterable[type]) -> Any:
         """The upstream class if it is among `classes`, the module if one of its own is; or None."""
         if not self.kind:
-            return next(
-                (sys.modules[self.module] for c in classes if c.__module__ == self.module), None
-            )
+            there = any(c.__module__ == self.module for c in classes)
+            return sys.modules[self.module] if there else None
         matching = (c for c in classes if (c.__module__, c.__name__) == (self.module, self.kind))
         return next(matching, None)
 
