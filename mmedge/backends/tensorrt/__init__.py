@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: engines for NVIDIA GPUs, from the graphs of every other backend."""

@@ -1,0 +1,119 @@
+"""Optimization profiles follow from the axes of the model's inputs."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from mmedge.backends.tensorrt.ranges import Range, component_ranges
+from mmedge.errors import BuildError
+from mmedge.tensors import Axis, Dim, TensorSpec
+from mmedge.wiring import ComponentSpec, Generation, ModelInput, Wiring
+
+
+def tensor(name: str, *shape: Dim, dtype: str = "float32") -> TensorSpec:
+    return TensorSpec(name, dtype, shape)
+
+
+ENCODER = ComponentSpec(
+    "vision_encoder",
+    "image",
+    (tensor("pixel_values", "batch", "images", 3, 8, 8),),
+    (tensor("image_features", "batch", "4*images", 16),),
+    {"pixel_values": "pixel_values"},
+)
+EMBED = ComponentSpec(
+    "embed_tokens",
+    "text",
+    (tensor("input_ids", "batch", "length", dtype="int64"),),
+    (tensor("inputs_embeds", "batch", "length", 16),),
+    {"input_ids": "input_ids"},
+)
+MERGE = ComponentSpec(
+    "merge_features",
+    "multimodal",
+    (tensor("image_features", "batch", "features", 16), tensor("embeds", "batch", "length", 16)),
+    (tensor("merged_embeds", "batch", "length", 16),),
+    {"image_features": "vision_encoder.image_features", "embeds": "embed_tokens.inputs_embeds"},
+)
+DECODER = ComponentSpec(
+    "decoder",
+    "text",
+    (
+        tensor("inputs_embeds", "batch", "new", 16),
+        tensor("attention_mask", "batch", "total", dtype="int64"),
+        tensor("past.key", "batch", 2, "past", 8),
+    ),
+    (tensor("logits", "batch", "new", 12), tensor("present.key", "batch", 2, "total", 8)),
+    {},
+)
+GENERATION = Generation(
+    decoder="decoder",
+    token_input="inputs_embeds",
+    logits_output="logits",
+    cache={"past.key": "present.key"},
+    start_token_ids=(),
+    end_token_ids=(2,),
+    pad_token_id=0,
+    max_new_tokens=10,
+    prompt_embeddings="merge_features.merged_embeds",
+    mask_input="attention_mask",
+    embed="embed_tokens",
+)
+WIRING = Wiring(
+    inputs=(
+        ModelInput(tensor("pixel_values", "batch", "images", 3, 8, 8), "image"),
+        ModelInput(tensor("input_ids", "batch", "length", dtype="int64"), "tensor"),
+    ),
+    components=(ENCODER, EMBED, MERGE, DECODER),
+    outputs={"tokens": "decoder.tokens"},
+    axes={
+        "batch": Axis(1, 2, 8),
+        "images": Axis(1, 5, 16),
+        "length": Axis(4, 20, 64),
+    },
+    generation=GENERATION,
+)
+
+
+def test_declared_axes_are_taken_as_they_are() -> None:
+    (profile,) = component_ranges(WIRING)["vision_encoder"]
+    assert profile == {"batch": Range(1, 2, 8), "images": Range(1, 5, 16)}
+
+
+def test_axes_inside_follow_from_the_declared_ones() -> None:
+    (profile,) = component_ranges(WIRING)["merge_features"]
+    assert profile["features"] == Range(4, 20, 64)
+
+
+def test_a_decoder_has_a_profile_for_the_prompt_and_one_for_a_token() -> None:
+    prompt, token = component_ranges(WIRING)["decoder"]
+    assert (prompt["past"], prompt["new"]) == (Range(0, 0, 0), Range(4, 20, 64))
+    assert prompt["total"] == prompt["new"]
+    assert token["new"] == Range(1, 1, 1)
+    assert token["past"] == Range(4, 24, 73)
+    assert token["total"] == Range(5, 25, 74)
+
+
+def test_the_embedding_takes_a_single_token_too() -> None:
+    (profile,) = component_ranges(WIRING)["embed_tokens"]
+    assert profile["length"] == Range(1, 20, 64)
+
+
+def test_every_length_of_an_answer_is_in_a_profile() -> None:
+    """From the shortest prompt to the last token behind the longest one, without a gap."""
+    prompt, token = component_ranges(WIRING)["decoder"]
+    for length in (prompt["new"].min, prompt["new"].max):
+        for made in range(1, GENERATION.max_new_tokens):
+            past = length + made - 1
+            assert token["past"].min <= past <= token["past"].max
+            assert token["total"].min <= past + 1 <= token["total"].max
+
+
+def test_an_axis_of_unknown_sizes_is_named() -> None:
+    strange = msgspec.structs.replace(
+        ENCODER, outputs=(tensor("image_features", "batch", "s18", 16),)
+    )
+    wiring = msgspec.structs.replace(WIRING, components=(strange, EMBED, MERGE, DECODER))
+    with pytest.raises(BuildError, match="axis 'features' of component 'merge_features'"):
+        component_ranges(wiring)
