@@ -17,6 +17,7 @@ SMAPS = Path("/proc/self/smaps")
 # Smaller mappings (fonts, locale archives) are not worth a call.
 LEAST_BYTES = 1 << 20
 MADV_DONTNEED = 4  # Linux, all architectures but alpha; include/uapi/asm-generic/mman-common.h
+_FIELDS = ("Rss", "Anonymous")
 _HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ([rwxps-]{4}) \S+ \S+ (\d+) +(.*)")
 
 
@@ -64,13 +65,14 @@ def _mappings(text: str) -> Iterator[Mapping]:
     head: re.Match[str] | None = None
     sizes: dict[str, int] = {}
     for line in [*text.splitlines(), "0-0 ---- 0 0:0 0 "]:
-        if found := _HEAD.fullmatch(line):
+        if line[:1].isupper():  # a field of the last head; there are thousands of lines
+            key, _, value = line.partition(":")
+            if key in _FIELDS:
+                sizes[key] = int(value.removesuffix(" kB")) * 1024
+        elif found := _HEAD.fullmatch(line):
             if head is not None and int(head[4]):  # inode 0 is memory without a file
                 yield _mapping(head, sizes)
             head, sizes = found, {}
-        elif line.endswith(" kB"):
-            key, _, value = line.partition(":")
-            sizes[key] = int(value[:-3]) * 1024
 
 
 def _mapping(head: re.Match[str], sizes: dict[str, int]) -> Mapping:

@@ -46,8 +46,9 @@ def dealt(slow: list[T], fast: list[T], *, processes: int) -> list[T]:
     return made
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """A compile collects garbage several times; the libraries loaded by now hold none."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A compile collects garbage many times; what libraries have made by now is not looked at."""
+    if item.get_closest_marker("slow"):
+        gc.collect()
+        gc.freeze()
