@@ -99,9 +99,15 @@ def _asked(processor: Any, ways: Iterable[Way]) -> Tensors:
         if tensors.pop("labels", None) is not None and "input_ids" not in tensors:
             continue
         heard = all(tensors.keys() & CARRIES[modality] for modality in modalities)
-        if heard and _placed(processor, tensors):
+        if heard and _counted(tensors) and _placed(processor, tensors):
             return tensors
     return {}
+
+
+def _counted(tensors: Tensors) -> bool:
+    """Whether each tensor has as many rows for every sample: two pictures are no film of two."""
+    count = len(real_samples().questions)
+    return all(len(tensor) % count == 0 for tensor in tensors.values())
 
 
 def _placed(processor: Any, tensors: Tensors) -> bool:

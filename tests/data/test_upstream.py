@@ -89,3 +89,12 @@ def test_a_processor_of_pages_is_given_words_and_boxes(checkpoint: Checkpoint) -
     assert found["bbox"].shape == (*found["input_ids"].shape, 4)
     assert found["bbox"].max() > found["bbox"].min()
     assert len(found["pixel_values"]) == len(found["input_ids"]) == 2
+
+
+def test_two_pictures_are_no_film_of_two(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """X-CLIP's processor takes them for one, whose texts are then one too many."""
+    directory = shutil.copytree(checkpoint("xclip"), tmp_path / "xclip")
+    config = json.loads((directory / "config.json").read_text())
+    del config["vision_config"]["num_frames"]
+    (directory / "config.json").write_text(json.dumps(config))
+    assert "pixel_values" not in upstream_tensors(directory)
