@@ -8,13 +8,14 @@ from mmedge.graph.passes.dedupe_weights import DedupeWeights
 from mmedge.graph.passes.deduplicate_subexpressions import DeduplicateSubexpressions
 from mmedge.graph.passes.drop_unused_inputs import DropUnusedInputs
 from mmedge.graph.passes.expand_attention_masks import ExpandAttentionMasks
+from mmedge.graph.passes.expand_rotary_caches import ExpandRotaryCaches
 from mmedge.graph.passes.fold_constants import FoldConstants
 from mmedge.graph.passes.group_query_attention import GroupQueryAttention
 from mmedge.graph.passes.rebind_axis_sources import RebindAxisSources
 from mmedge.graph.passes.remove_no_ops import RemoveNoOps
 
 # What ONNX allows and an engine refuses is put right before anything is run.
-LEGALIZING_PASSES: tuple[GraphPass, ...] = (ExpandAttentionMasks(),)
+LEGALIZING_PASSES: tuple[GraphPass, ...] = (ExpandAttentionMasks(), ExpandRotaryCaches())
 
 # Folding comes first: it turns computed shapes into constants, by which RemoveNoOps and
 # RebindAxisSources recognise what they look for. Weights are shared after folding, which makes
@@ -41,6 +42,7 @@ __all__ = [
     "DeduplicateSubexpressions",
     "DropUnusedInputs",
     "ExpandAttentionMasks",
+    "ExpandRotaryCaches",
     "FoldConstants",
     "GraphPass",
     "GroupQueryAttention",
