@@ -104,6 +104,14 @@ class Split:
     resize: Resize | None = None
     aid: ExportAid = ExportAid()
 
+    def component(self, name: str) -> ComponentModule:
+        """The component called `name`; it is there."""
+        return next(component for component in self.components if component.name == name)
+
+    def is_decoder(self, name: str) -> bool:
+        """Whether the component called `name` is run by the generating loop, not by itself."""
+        return self.generation is not None and name == self.generation.decoder
+
     def resized(
         self, inputs: Mapping[str, Array], specs: Iterable[TensorSpec], *, axis: str, size: int
     ) -> dict[str, Array]:
@@ -118,7 +126,7 @@ class Split:
 
         values: dict[Source, torch.Tensor] = dict(inputs)
         for component in self.components:
-            if self.generation is not None and component.name == self.generation.decoder:
+            if self.is_decoder(component.name):
                 continue
             arguments = [values[source] for source in component.bindings.values()]
             with torch.no_grad():

@@ -148,7 +148,7 @@ def _arguments(
         for name, source in component.bindings.items()
     ]
     examples = [values[source] for source in component.bindings.values()]
-    if split.generation is not None and component.name == split.generation.decoder:
+    if split.is_decoder(component.name):
         specs += split.decoder_inputs
         examples += [split.decoder_examples[spec.name] for spec in split.decoder_inputs]
     return specs, examples
@@ -156,7 +156,7 @@ def _arguments(
 
 def _debug_feeds(workspace: Workspace, name: str, artifact: Artifact) -> dict[str, Array]:
     """Real inputs of one component, for checking every pass numerically."""
-    component = next(c for c in workspace.split.components if c.name == name)
+    component = workspace.split.component(name)
     values = workspace.split.run(example_tensors(workspace))
     specs, examples = _arguments(component, workspace.split, artifact.boundaries, values)
     return {spec.name: tensor.numpy() for spec, tensor in zip(specs, examples, strict=True)}

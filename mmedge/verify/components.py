@@ -14,7 +14,7 @@ from mmedge.verify.batches import probes
 from mmedge.verify.decoder_steps import decoder_steps
 from mmedge.verify.metrics import Difference, DifferencesByOutput
 from mmedge.verify.outputs import check_shape, differences
-from mmedge.verify.sides import Opened, module_of, run_reference, to_torch
+from mmedge.verify.sides import Opened, run_reference, to_torch
 
 
 def compare_components(
@@ -38,7 +38,7 @@ def _compare_each(
     values = split.run(to_torch(inputs))
     release_clean_pages()  # of the model's weights, before the engines read theirs
     for component in opened.wiring.components:
-        if split.generation is not None and component.name == split.generation.decoder:
+        if split.is_decoder(component.name):
             continue
         feeds = {name: values[source].numpy() for name, source in component.bindings.items()}
         produced = opened.run_component(component.name, feeds)
@@ -55,7 +55,7 @@ def compare_decoder(
     import torch
 
     assert split.generation is not None
-    module = module_of(split, split.generation.decoder)
+    module = split.component(split.generation.decoder)
     values = split.run(to_torch(inputs))
     bound = {name: values[source] for name, source in module.bindings.items()}
     needed = {tensor.name for tensor in opened.wiring.component(module.name).inputs}

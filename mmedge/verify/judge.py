@@ -16,7 +16,7 @@ from mmedge.verify.bisect import Divergence, first_divergence
 from mmedge.verify.end_to_end import EndToEnd
 from mmedge.verify.metrics import Difference
 from mmedge.verify.own_rounding import OwnRounding
-from mmedge.verify.sides import module_of, to_torch
+from mmedge.verify.sides import to_torch
 from mmedge.verify.tolerances import problem, tolerance_for
 from mmedge.wiring import Wiring, with_indicators
 
@@ -111,7 +111,7 @@ def _bisect(
     artifact: Artifact, workspace: Workspace, name: str, tolerance: float
 ) -> Divergence | None:
     samples = workspace.evaluation
-    module = module_of(workspace.split, name)
+    module = workspace.split.component(name)
     values = workspace.split.run(to_torch(samples.first(2)))
     inputs = {argument: values[source] for argument, source in module.bindings.items()}
     if workspace.split.generation and workspace.split.generation.decoder == name:

@@ -72,7 +72,7 @@ class OwnRounding:
         values = self._split.run(inputs)
         generation = self._split.generation
         if generation is not None:
-            decoder = next(c for c in self._split.components if c.name == generation.decoder)
+            decoder = self._split.component(generation.decoder)
             values |= self._run_decoder(decoder, values)
         return {source: tensor for source, tensor in values.items() if "." in source}
 

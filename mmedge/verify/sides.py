@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from mmedge.recipes import ComponentModule, Split
+from mmedge.recipes import Split
 from mmedge.runtime.next_token import GenerateOptions
 from mmedge.tensors import Array
 from mmedge.wiring import Wiring
@@ -50,8 +50,3 @@ def to_numpy(tensors: Mapping[str, torch.Tensor]) -> Outputs:
 def run_reference(split: Split, inputs: Mapping[str, Array]) -> Outputs:
     """The user's model on one batch."""
     return to_numpy(split.reference(to_torch(inputs)))
-
-
-def module_of(split: Split, name: str) -> ComponentModule:
-    """The torch module of a component."""
-    return next(component for component in split.components if component.name == name)

@@ -116,7 +116,7 @@ def with_capacity(split: Split, capacity: int) -> Split:
     """The same model, its decoder's cache with room for `capacity` tokens."""
     generation = split.generation
     assert generation is not None
-    decoder = next(part for part in split.components if part.name == generation.decoder)
+    decoder = split.component(generation.decoder)
     if not isinstance(decoder.module, CausalStep) or generation.mask_input is None:
         raise ProjectError(
             f"the cache of {decoder.name!r} cannot have a fixed capacity",
