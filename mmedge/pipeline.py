@@ -141,7 +141,8 @@ def run_stages(
             store.forget(key)
         # A cached artifact names the settings of the compile that made it, not of this one.
         artifact = replace(artifact, provenance=provenance)
-        give_back()  # so that the peaks of two stages do not add up
+        if cached is None:
+            give_back()  # so that the peaks of two stages do not add up
         seconds = time.perf_counter() - start
         entry = {"stage": stage.name, "seconds": seconds, "cached": cached is not None}
         timeline.append(entry | {"peak_rss_bytes": peak_rss_bytes()})
