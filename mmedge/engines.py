@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmedge.artifact import Artifact
+from mmedge.free_memory import give_back_pages
 from mmedge.runtime.execute import execute
 from mmedge.runtime.next_token import GREEDY, GenerateOptions
 from mmedge.runtime.runner import Runner, open_engine
@@ -55,9 +56,12 @@ class OpenArtifact:
         return self._runners[name].infer(feeds)
 
     def close(self) -> None:
-        """Close every engine; its next use opens it again."""
+        """Close every engine and give its memory back; its next use opens it again."""
+        if not self._runners:
+            return
         while self._runners:
             self._runners.popitem()[1].close()
+        give_back_pages()
 
 
 @contextmanager

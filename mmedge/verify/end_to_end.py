@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mmedge.mapped_files import release_clean_pages
+from mmedge.free_memory import give_back_pages
 from mmedge.recipes import Split
 from mmedge.runtime.next_token import COMPARED
 from mmedge.stage import Samples
@@ -46,7 +46,7 @@ def compare_end_to_end(
             yield _without(opened.wiring, batch, without)
 
     wanted = [run_reference(split, batch) for batch in fed()]
-    release_clean_pages()
+    give_back_pages()
     found: list[Outputs] = []
     differences = DifferencesByOutput()
     for batch, references in zip(fed(), wanted, strict=True):
