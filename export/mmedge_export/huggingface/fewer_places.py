@@ -40,7 +40,8 @@ def fewer_places(resize: Resize, encoders: Sequence[Encoder], model: nn.Module) 
 def place_token(model: Any, modality: str) -> int | None:
     """The token that holds the place of a feature of this modality; None where none is named."""
     names = [name.format(modality) for name in PLACES]
-    configs = (model.config, getattr(model.config, "vlm_config", None))
+    config = getattr(model, "config", None)
+    configs = (config, getattr(config, "vlm_config", None))
     found = (getattr(config, name, None) for config in configs for name in names)
     return next((int(token) for token in found if token is not None), None)
 
