@@ -1,7 +1,8 @@
 """Full-size decoders, compiled and timed against PyTorch eager: `benchmarks/decoders.py`.
 
 For each model: its checkpoint with random weights, `mmedge compile` in a process of its own (time
-and peak memory of each stage, against the bound of 1.5 x checkpoint + 1 GiB), then in one run,
+and peak memory of each stage, against the bound of 1.5 x checkpoint + 1 GiB; the last stage,
+which measures, has PyTorch's model and the engine in memory at once), then in one run,
 interleaved: the encoder, the first token (encoder and prompt), and a long answer, by `generate` of
 both. Prints JSON, and with --record writes it to profiles/results/cpu/.
 """
@@ -10,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from full_size_checkpoints import CHECKPOINTS, NEW_TOKENS, write_checkpoint
-from memory_limit import memory_limit
 from readme_tables import markdown, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,9 +53,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="of both; by default every core")
     parser.add_argument("--seconds", type=float, default=60.0, help="of measuring, for each model")
     parser.add_argument("--cache-capacity", type=int, help="as mmedge compile takes it")
-    parser.add_argument(
-        "--limit-memory", action="store_true", help="give the compile no more than the bound"
-    )
     parser.add_argument("--record", action="store_true", help=f"write to {RESULTS}")
     return parser.parse_args()
 
@@ -87,22 +82,22 @@ def compile_there(folder: Path, size: int, options: argparse.Namespace) -> dict[
     """`mmedge compile` in a process of its own: seconds and memory, whole and by stage."""
     command = [sys.executable, "-m", "mmedge", "compile", str(folder / "checkpoint")]
     command += ["--output", str(folder / "it.mmedge"), "--measure-seconds", "2", "--json"]
-    command += ["--allow-slower"]  # what is measured here is measured better below
+    command += ["--allow-slower"]  # it is measured at length below
     given = {"--threads": options.threads, "--cache-capacity": options.cache_capacity}
     for flag, value in given.items():
         command += [flag, str(value)] if value else []
     environment = {"XDG_CACHE_HOME": str(folder / "cache")}
     start = time.perf_counter()
-    bound = int(1.5 * size + 2**30)
-    done = run_with(command, environment, limit=bound if options.limit_memory else None)
+    done = run_with(command, environment)
     report = json.loads(done)
-    peak = report["stages"][-1]["peak_rss_bytes"]
+    peaks = {row["stage"]: row["peak_rss_bytes"] for row in report["stages"]}
+    bound = int(1.5 * size + 2**30)
     return {
         "seconds": time.perf_counter() - start,
-        "peak_rss_bytes": peak,
+        "peak_rss_bytes": peaks["verify"],
         "bound_bytes": bound,
-        "within_bound": peak <= bound,
-        "limited_to_bound": options.limit_memory,
+        "within_bound": peaks["verify"] <= bound,
+        "measuring_peak_rss_bytes": peaks["measure"],
         "expected_peak_bytes": report["resources"]["expected_peak_bytes"],
         "stages": report["stages"],
         "end_to_end": report["verification"]["end_to_end"],
@@ -113,19 +108,15 @@ def compile_there(folder: Path, size: int, options: argparse.Namespace) -> dict[
     }
 
 
-def run_with(command: list[str], environment: Mapping[str, str], *, limit: int | None) -> str:
-    """What the command prints; its progress goes where ours does. limit: of its memory, bytes."""
-    with ExitStack() as stack:
-        begin = stack.enter_context(memory_limit(limit)) if limit else None
-        done = subprocess.run(
-            command,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=begin,
-        )
+def run_with(command: list[str], environment: Mapping[str, str]) -> str:
+    """What the command prints; its progress goes where ours does."""
+    import os
+
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
-        raise SystemExit(f"the compile failed with {done.returncode}")
+        raise SystemExit(done.returncode)
     return done.stdout
 
 
@@ -251,9 +242,10 @@ HEADINGS = (
     "of PyTorch eager",
     "first token",
     "of PyTorch eager",
-    "peak memory of compile",
-    "bound",
     "compile",
+    "peak memory",
+    "bound",
+    "peak while measuring",
 )
 
 
@@ -272,15 +264,15 @@ def _measured_on(one: dict[str, Any]) -> str:
 
 def _cells(one: dict[str, Any]) -> list[str]:
     first, compiled = one["latency"]["first"], one["compile"]
-    limited = compiled.get("limited_to_bound", False)
     disturbed = " (disturbed)" if one["disturbed"] else ""
     return [
         one["model"] + disturbed,
         *(f"{one['decode'][side]['tokens_per_second']:.0f}" for side in ("mmedge", "pytorch")),
         *(f"{first[side]['p50_ms']:.0f} ms" for side in ("mmedge", "pytorch")),
-        f"{compiled['peak_rss_bytes'] / 1e9:.2f} GB",
-        f"{compiled['bound_bytes'] / 1e9:.2f} GB" + (", enforced" if limited else ""),
         f"{compiled['seconds']:.0f} s",
+        f"{compiled['peak_rss_bytes'] / 1e9:.2f} GB",
+        f"{compiled['bound_bytes'] / 1e9:.2f} GB",
+        f"{compiled['measuring_peak_rss_bytes'] / 1e9:.2f} GB",
     ]
 
 
