@@ -51,7 +51,7 @@ def test_inspect_tells_why_tensors_are_taken(run: Any, checkpoint: Checkpoint) -
     shown = " ".join(run("inspect", checkpoint("owlv2")).out.split())
     assert "raw inputs: none" in shown
     assert "the processor Owlv2Processor is not known to mmedge" in shown
-    assert "input_ids: int64[batch, length] text, takes the tensor itself" in shown
+    assert "input_ids: int64[batch, queries, length] text, takes the tensor itself" in shown
     assert "not hf_dual_encoder: " not in shown
     why = run("inspect", checkpoint("owlv2"), "--debug").out
     assert "not hf_dual_encoder: " in why
