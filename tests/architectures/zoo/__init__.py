@@ -24,6 +24,7 @@ from . import (  # noqa: F401  (a module's specimens register as it is imported)
     gemma_family,
     idefics_family,
     llava_family,
+    one_encoder,
     other_decoders,
     processors,
     qwen_family,

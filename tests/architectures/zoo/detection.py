@@ -33,14 +33,9 @@ def owlv2() -> Built:
     return owl("Owlv2")
 
 
-@specimen(image_and_labels, feeds=("image", "labels"))
-def grounding_dino() -> Built:
-    from transformers import (
-        GroundingDinoConfig,
-        GroundingDinoForObjectDetection,
-        GroundingDinoImageProcessorPil,
-        GroundingDinoProcessor,
-    )
+def dino(kind: str) -> Built:
+    """Grounding DINO, or its second training, by the beginning of the names of its classes."""
+    import transformers
 
     tokenizer = tokenizers.bert()
     backbone = {
@@ -61,7 +56,7 @@ def grounding_dino() -> Built:
         "intermediate_size": 40,
         "max_position_embeddings": 40,
     }
-    config = GroundingDinoConfig(
+    config = getattr(transformers, f"{kind}Config")(
         backbone_config=backbone,
         text_config=text,
         num_queries=12,
@@ -75,6 +70,17 @@ def grounding_dino() -> Built:
         num_feature_levels=4,
         max_text_len=40,
     )
-    images = GroundingDinoImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96})
-    model = GroundingDinoForObjectDetection(config)
-    return model, GroundingDinoProcessor(images, tokenizer)
+    size = {"shortest_edge": 64, "longest_edge": 96}
+    images = transformers.GroundingDinoImageProcessorPil(size=size)
+    model = getattr(transformers, f"{kind}ForObjectDetection")(config)
+    return model, transformers.GroundingDinoProcessor(images, tokenizer)
+
+
+@specimen(image_and_labels, feeds=("image", "labels"))
+def grounding_dino() -> Built:
+    return dino("GroundingDino")
+
+
+@specimen(image_and_labels, feeds=("image", "labels"))
+def mm_grounding_dino() -> Built:
+    return dino("MMGroundingDino")

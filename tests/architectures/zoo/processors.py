@@ -69,8 +69,11 @@ def load(directory: Path) -> Any:
     if name and "video_processor" in getattr(transformers, name).get_attributes():
         return without_video(name).from_pretrained(directory)
     older = directory / "preprocessor_config.json"
-    if older.exists() and "processor_class" not in json.loads(older.read_text()):
+    said = json.loads(older.read_text()) if older.exists() else {}
+    if "image_processor_type" in said and "processor_class" not in said:
         images = transformers.AutoImageProcessor.from_pretrained(directory)
+        if not (directory / "tokenizer_config.json").exists():
+            return images
         return Parts(images, transformers.AutoTokenizer.from_pretrained(directory))
     auto = transformers.AutoProcessor if name or older.exists() else transformers.AutoTokenizer
     return auto.from_pretrained(directory)

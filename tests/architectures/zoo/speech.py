@@ -115,6 +115,23 @@ def hubert_ctc() -> Built:
 
 
 @specimen(asking.clip, feeds=("audio",))
+def wavlm_ctc() -> Built:
+    from transformers import (
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2Processor,
+        WavLMConfig,
+        WavLMForCTC,
+    )
+
+    tokenizer = tokenizers.letters()
+    config = WavLMConfig(
+        **ENCODER, **CONVOLUTIONS, vocab_size=len(tokenizer), **tokenizers.ids(tokenizer)
+    )
+    features = Wav2Vec2FeatureExtractor(return_attention_mask=False)
+    return WavLMForCTC(config), Wav2Vec2Processor(features, tokenizer)
+
+
+@specimen(asking.clip, feeds=("audio",))
 def wav2vec2_bert_ctc() -> Built:
     from transformers import (
         SeamlessM4TFeatureExtractor,
