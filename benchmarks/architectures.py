@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,25 @@ HEADINGS = ("architecture", "family", "components", "verified error", "open axes
 
 
 def main(names: list[str]) -> None:
-    """Compile all, or the named ones; write the table where all were compiled."""
+    """Compile all, or the named ones, whose rows replace earlier ones; write the table."""
     known = registered()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        rows = list(pool.map(compiled_alone, names or known))
-    print(table(rows))
-    if not names:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps({"versions": versions(), "rows": rows}, indent=1) + "\n")
-        write_table("coverage", table(rows))
+        made = list(pool.map(compiled_alone, names or known))
+    merged = {row["name"]: row for row in [*(recorded() if names else []), *made]}
+    rows = [merged[name] for name in known if name in merged]
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps({"versions": versions(), "rows": rows}, indent=1) + "\n")
+    write_table("coverage", table(rows))
+    print(table(made))
+
+
+def recorded() -> list[dict[str, Any]]:
+    """The rows of earlier runs; none where other versions made them."""
+    if not RESULTS.is_file():
+        return []
+    stored = json.loads(RESULTS.read_text())
+    rows: list[dict[str, Any]] = stored["rows"] if stored["versions"] == versions() else []
+    return rows
 
 
 def registered() -> list[str]:
@@ -49,7 +60,7 @@ def registered() -> list[str]:
 
 def compiled_alone(name: str) -> dict[str, Any]:
     """One architecture, compiled in a process of its own: a row of the table."""
-    start = time.monotonic()
+    start, date = time.monotonic(), datetime.now(timezone.utc).date().isoformat()
     command = [sys.executable, __file__, "--one", name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
@@ -60,8 +71,8 @@ def compiled_alone(name: str) -> dict[str, Any]:
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         reason = (done.stderr.strip().splitlines() or ["died"])[-1]
-        return {"name": name, "refused": reason[:200], "seconds": seconds}
-    return {"name": name, "seconds": seconds, **json.loads(lines[-1])}
+        return {"name": name, "refused": reason[:200], "seconds": seconds, "date": date}
+    return {"name": name, "seconds": seconds, "date": date, **json.loads(lines[-1])}
 
 
 def compile_one(name: str) -> dict[str, Any]:

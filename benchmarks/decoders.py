@@ -43,7 +43,8 @@ def main() -> None:
             RESULTS.mkdir(parents=True, exist_ok=True)
             suffix = f"-{options.threads}-threads" if options.threads else ""
             (RESULTS / f"{name}{suffix}.json").write_text(text)
-            write_table("decoders", table([RESULTS / f"{known}.json" for known in CHECKPOINTS]))
+    if options.record:
+        write_table("decoders", table([RESULTS / f"{known}.json" for known in CHECKPOINTS]))
 
 
 def arguments() -> argparse.Namespace:
