@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mmedge.free_memory import give_back_pages
-from mmedge.mapped_files import release_clean_pages
 from mmedge.recipes import Split
 from mmedge.stage import Samples
 from mmedge.tensors import Array
@@ -15,6 +15,10 @@ from mmedge.verify.decoder_steps import decoder_steps
 from mmedge.verify.metrics import Difference, DifferencesByOutput
 from mmedge.verify.outputs import check_shape, differences
 from mmedge.verify.sides import Opened, run_reference, to_torch
+from mmedge.wiring import Source
+
+if TYPE_CHECKING:
+    import torch
 
 
 def compare_components(
@@ -22,21 +26,26 @@ def compare_components(
 ) -> dict[str, dict[str, Difference]]:
     """Each engine against its torch module on the same inputs, at several sizes of every axis.
 
-    A generating decoder is not among them: see `compare_decoder`.
+    The modules have done all their work before the engines begin: the weights of both are not
+    needed at once. A generating decoder is not among them: see `compare_decoder`.
     """
-    found: defaultdict[str, DifferencesByOutput] = defaultdict(DifferencesByOutput)
+    expected = []
     for inputs in probes(split, opened.wiring, samples):
-        _compare_each(split, opened, inputs, found)
+        expected.append(split.run(to_torch(inputs)))
         give_back_pages()  # running a module leaves no cycles with tensors in them
+    found: defaultdict[str, DifferencesByOutput] = defaultdict(DifferencesByOutput)
+    for values in expected:
+        _compare_each(split, opened, values, found)
     return {name: made.result() for name, made in found.items()}
 
 
 def _compare_each(
-    split: Split, opened: Opened, inputs: dict[str, Array], found: dict[str, DifferencesByOutput]
+    split: Split,
+    opened: Opened,
+    values: Mapping[Source, torch.Tensor],
+    found: dict[str, DifferencesByOutput],
 ) -> None:
-    """Add to `found` how far each engine is from its module on these inputs of the model."""
-    values = split.run(to_torch(inputs))
-    release_clean_pages()  # of the model's weights, before the engines read theirs
+    """Add to `found` how far each engine is from its module, of which `values` has every one."""
     for component in opened.wiring.components:
         if split.is_decoder(component.name):
             continue
@@ -59,12 +68,14 @@ def compare_decoder(
     values = split.run(to_torch(inputs))
     bound = {name: values[source] for name, source in module.bindings.items()}
     needed = {tensor.name for tensor in opened.wiring.component(module.name).inputs}
-    found = DifferencesByOutput()
+    compared = []
     for step in decoder_steps(split):
         given = bound | step
         with torch.no_grad():
-            wanted = module.module(*given.values())
-        release_clean_pages()
+            compared.append((given, module.module(*given.values())))
+    give_back_pages()
+    found = DifferencesByOutput()
+    for given, wanted in compared:
         feeds = {name: tensor.numpy() for name, tensor in given.items() if name in needed}
         produced = opened.run_component(module.name, feeds)
         for name, tensor in zip(module.outputs, wanted, strict=True):
