@@ -36,7 +36,7 @@ from mmedge_export.huggingface.tried_forward import complaint
 MODEL = "model"
 # Several texts with each image; upstream takes those of all images in a row.
 QUERIES = ("input_ids", "attention_mask")
-# Every text is compared with every image or film: a batch of its own.
+# Every text is compared with every image or film: a batch of its own, where forward takes one.
 PAIRS = "logits_per_text"
 # Of a ModelOutput: what is no result of the task.
 NO_RESULTS = ("loss", "past_key_values", "hidden_states", "attentions")
@@ -115,8 +115,11 @@ class SinglePass:
         if missing:
             return f"no sample of its {' and '.join(dict.fromkeys(missing))} input is known"
         if PAIRS in output_fields(view.model_class):
-            inputs = texts_apart(inputs)
-            axes = axes_of(view, inputs)
+            apart = texts_apart(inputs)
+            own = axes_of(view, apart)
+            # CLIPSeg's annotation says so, and its forward wants as many texts as images.
+            if complaint(view, apart, own) is None:
+                inputs, axes = apart, own
         flat = [name for name in QUERIES if name in inputs and len(inputs[name].shape) == 3]
         complains = complaint(
             view, inputs, axes, prepared=lambda given: flattened(given, frozenset(flat))

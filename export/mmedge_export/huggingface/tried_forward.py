@@ -23,6 +23,7 @@ from mmedge_export.huggingface.without_checks import without_checks
 
 # As many examples as graphs are traced with, along axes that count them.
 EXAMPLES = 2
+BATCH = "batch"
 OF_SHAPES = re.compile(r"\b(shapes?|sizes?|dims?|dimensions?|channels|broadcast)\b")
 NOISY = "torch._subclasses.fake_tensor"
 
@@ -56,7 +57,8 @@ def complaint(
 def _blank(table: InputTable, axes: Mapping[str, Axis]) -> Tensor:
     """As large as an example is that graphs are traced with."""
     first, *others = table.shape
-    count = EXAMPLES if isinstance(first, str) else first
+    # Examples that are counted by themselves may be more than the others.
+    count = first if isinstance(first, int) else EXAMPLES + (first != BATCH)
     sizes = [dim if isinstance(dim, int) else axes[dim].opt for dim in others]
     return torch.zeros(count, *sizes, dtype=getattr(torch, table.dtype))
 
