@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mmedge_export.huggingface import dual_encoder, single_pass
-from mmedge_export.huggingface.inputs import forward_names, tables_of
+from mmedge_export.huggingface.inputs import axes_of, forward_names, tables_of, texts_apart
 from mmedge_export.huggingface.tried_forward import complaint
 from transformers import CLIPConfig, CLIPModel
 
@@ -85,3 +85,13 @@ def test_nothing_is_logged(
     with caplog.at_level(logging.DEBUG):
         assert complained(view("bros"), "bbox")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_texts_are_counted_by_themselves_only_where_forward_takes_more_of_them(
+    view: Callable[..., CheckpointView],
+) -> None:
+    seen = view("clipseg")
+    inputs, axes = tables_of(seen, forward_names(seen.model_class))
+    apart = texts_apart(inputs)
+    assert complaint(seen, inputs, axes) is None
+    assert "as many prompt texts" in str(complaint(seen, apart, axes_of(seen, apart)))
