@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mmedge.engine_plan import EnginePlan
 from mmedge.tensors import TensorSpec
 from mmedge.wiring import Wiring
 
@@ -20,6 +21,7 @@ class EngineFile(msgspec.Struct, frozen=True):
     kind: the key of the runner that opens it (`mmedge.runtime.runner`).
     path: the engine's own file; `<stem>.data` beside it belongs to it (external weights).
     options: what the kind's runner is opened with, on every machine.
+    memory: what the builder says that it will take, in bytes by use ("activations_bytes").
     """
 
     kind: str
@@ -28,6 +30,7 @@ class EngineFile(msgspec.Struct, frozen=True):
     built_with: dict[str, str]
     size_bytes: int
     options: dict[str, str] = {}
+    memory: dict[str, int] = {}
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -59,7 +62,10 @@ class Artifact(msgspec.Struct, frozen=True):
     """A model on its way to a bundle. Paths are absolute, in the stage cache.
 
     boundaries: spec of every source with its named axes, found by running the model.
-    graphs, engines, layers: by component name.
+    graphs, engines, layers: by component name. engines are what this machine verifies with.
+    precisions: what a component's graph computes in ("fp16"); one that is not named, in fp32.
+    plans, native_engines: of a target with an engine of its own: how a component's is built, and
+        what was built; a component may have a plan only, its engine is then built on the device.
     records: stage name -> what it did, as report.json shows it.
     """
 
@@ -69,6 +75,9 @@ class Artifact(msgspec.Struct, frozen=True):
     wiring: Wiring | None = None
     substitutes: dict[str, str] = {}
     engines: dict[str, EngineFile] = {}
+    precisions: dict[str, str] = {}
+    plans: dict[str, EnginePlan] = {}
+    native_engines: dict[str, EngineFile] = {}
     layers: dict[str, tuple[Layer, ...]] = {}
     golden: str | None = None
     records: dict[str, Any] = {}
@@ -80,6 +89,10 @@ class Artifact(msgspec.Struct, frozen=True):
             raise ValueError("this artifact is not exported yet")
         return self.wiring
 
+    def precision_of(self, component: str) -> str:
+        """What the graph of a component computes in."""
+        return self.precisions.get(component, "fp32")
+
     def with_record(self, stage: str, record: dict[str, Any]) -> Artifact:
         """A copy that also says what `stage` did."""
         plain = msgspec.to_builtins(record, enc_hook=as_plain)
@@ -89,6 +102,7 @@ class Artifact(msgspec.Struct, frozen=True):
         """Every file this artifact stands on."""
         paths = [*self.graphs.values(), *self.substitutes.values()]
         paths += [engine.path for engine in self.engines.values()]
+        paths += [engine.path for engine in self.native_engines.values()]
         paths += [self.golden] if self.golden else []
         return [Path(path) for path in paths]
 

@@ -10,11 +10,19 @@ from mmedge.errors import ProjectError
 from mmedge.runtime.runner import MOST_THREADS
 from mmedge.strict import decode
 
+COMPUTED_IN = ("fp32", "tf32", "fp16", "bf16")
+
 
 class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Settings of one compile.
 
     opset: ONNX operator set; None takes the target's.
+    precision: what the engines compute in, "fp32", "fp16" or "bf16"; in "tf32" the target's matrix
+        products may round their float32 inputs to 10 bits of mantissa.
+    shapes: axis -> the sizes that engines are built for, "min:opt:max"; several, with commas
+        between them, make several optimization profiles.
+    optimization_level: how long a builder may look for the fastest engine, 0 to 5.
+    workspace_bytes: the most scratch memory that a layer of an engine may have.
     threads: intra-op threads of the engine and of PyTorch in comparisons; None takes all cores.
     max_drop: how far the task metric may fall, as a fraction (0.005 is half a point).
     tolerance: how far an fp32 output may move, relative to the output's largest value.
@@ -29,6 +37,10 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     opset: int | None = None
+    precision: str = "fp32"
+    shapes: dict[str, str] = {}
+    optimization_level: int | None = None
+    workspace_bytes: int | None = None
     threads: int | None = None
     max_drop: float = 0.001
     tolerance: float = 1e-4
@@ -52,6 +64,9 @@ def merge(table: dict[str, Any], flags: dict[str, Any], *, where: object) -> Com
 def _check(config: CompileConfig, where: object) -> None:
     limits = {
         "opset": (config.opset is None or config.opset in range(18, 25), "18 to 24"),
+        "precision": (config.precision in COMPUTED_IN, ", ".join(COMPUTED_IN)),
+        "optimization_level": (config.optimization_level in (None, *range(6)), "0 to 5"),
+        "workspace_bytes": (config.workspace_bytes is None or config.workspace_bytes > 0, "1 up"),
         "threads": (
             config.threads is None or 1 <= config.threads <= MOST_THREADS,
             f"1 to {MOST_THREADS}",

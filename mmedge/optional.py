@@ -16,6 +16,8 @@ EXTRAS = {
     "safetensors": ("compile", "safetensors checkpoints"),
     "jinja2": ("compile", "the HTML report"),
     "onnxruntime": ("onnxruntime", "running bundles on a CPU"),
+    "tensorrt_rtx": ("rtx", "building and running engines of TensorRT for RTX"),
+    "tensorrt": ("tensorrt", "building and running engines of TensorRT"),
     "PIL": ("image", "decoding and resizing images"),
     "tokenizers": ("text", "turning text into token ids"),
     "transformers": ("hf", "Hugging Face checkpoint directories"),

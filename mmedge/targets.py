@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -42,6 +43,20 @@ class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confidence: float = 1.0
 
 
+class TensorRTSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which TensorRT a target has.
+
+    library: "tensorrt_rtx" builds engines anywhere for a GPU that is named; "tensorrt" builds them
+        on the device, for the device.
+    version: the oldest that the target has, to its second number ("10.3").
+    compute_capability: of its GPU ("8.7").
+    """
+
+    library: Literal["tensorrt", "tensorrt_rtx"]
+    version: str
+    compute_capability: str
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A machine to build for.
 
@@ -49,6 +64,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: ONNX Runtime execution providers, the preferred first; empty for other backends.
     opset: version of the ai.onnx operator set that graphs for it are written in.
     precisions: number formats it runs natively.
+    tensorrt: for backend "tensorrt", and for no other.
     facts: what is known of the device, each figure with its source ("memory_bytes", ...).
     """
 
@@ -60,6 +76,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: str = ""
     providers: tuple[str, ...] = ()
     threads: Threads = Threads()
+    tensorrt: TensorRTSettings | None = None
     facts: dict[str, Fact] = {}
 
 
@@ -129,6 +146,13 @@ def _check(target: Target, path: Path) -> None:
             "opset outside the range that mmedge writes",
             found=target.opset,
             expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+            where=path,
+        )
+    if (target.backend == "tensorrt") != (target.tensorrt is not None):
+        raise ProjectError(
+            'a target of backend "tensorrt", and no other, has a table [tensorrt]',
+            found=f'backend = "{target.backend}", {"a" if target.tensorrt else "no"} [tensorrt]',
+            expected="[tensorrt] with library, version and compute_capability",
             where=path,
         )
     if target.threads.intra_op < 0 or target.threads.inter_op < 1:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from mmedge.artifact import EngineFile
+from mmedge.artifact import Artifact, EngineFile
+from mmedge.config import CompileConfig
+from mmedge.engine_plan import EnginePlan
 from mmedge.errors import ProjectError
 from mmedge.runtime.runner import Runner, open_engine
 from mmedge.strict import nearest
@@ -16,6 +19,10 @@ from mmedge.wiring import ComponentSpec
 
 # Backend name, as a target's TOML says it -> where it is defined.
 BACKENDS = {"onnxruntime": "mmedge.backends.onnxruntime:OnnxRuntimeBackend"}
+
+# What proves a graph on this machine, and runs it where the target's own engine does not fit.
+PORTABLE = "onnxruntime"
+NATIVE_BACKENDS = {"tensorrt": "mmedge.backends.tensorrt.backend:TensorRTBackend"}
 
 
 @dataclass(frozen=True)
@@ -43,20 +50,75 @@ class Backend(Protocol):
         *,
         target: Target,
         directory: Path,
+        precision: str = "fp32",
         engines: int = 1,
     ) -> Engine:
         """The engine of `graph` for `target`, its files in `directory`.
 
+        precision: what the graph computes in.
         engines: how many engines of this model will run in one process, this one included.
         Raises BuildError if the graph or the target can't be served; never falls back silently.
         """
         ...
 
 
+class NativeBackend(Protocol):
+    """Builds engines that belong to one kind of device; `Backend` engines prove the graph."""
+
+    kind: str
+
+    def plans(
+        self, artifact: Artifact, target: Target, config: CompileConfig
+    ) -> dict[str, EnginePlan]:
+        """How each component's engine is built, here or on the device.
+
+        Raises BuildError where that does not follow from the artifact.
+        """
+        ...
+
+    def builds_here(self, plan: EnginePlan) -> bool:
+        """Whether the engine can be built on another machine than it runs on."""
+        ...
+
+    def build(
+        self,
+        component: ComponentSpec,
+        graph: Path,
+        *,
+        plan: EnginePlan,
+        directory: Path,
+        progress: Callable[[str], None],
+    ) -> EngineFile:
+        """The engine of `graph` by `plan`, its file in `directory`.
+
+        Raises MissingDependencyError without its library, BuildError where it refuses.
+        """
+        ...
+
+
+def portable_backend(target: Target) -> Backend:
+    """The backend of the engines that run here and on any machine; ProjectError if unknown."""
+    return load_backend(PORTABLE if target.backend in NATIVE_BACKENDS else target.backend)
+
+
+def native_backend(target: Target) -> NativeBackend | None:
+    """The backend of the target's own engines; None where the portable ones are its own."""
+    if target.backend not in NATIVE_BACKENDS:
+        return None
+    backend: NativeBackend = _load(NATIVE_BACKENDS[target.backend])
+    return backend
+
+
 def load_backend(name: str) -> Backend:
     """The backend called `name`; ProjectError lists the known ones."""
     if name not in BACKENDS:
-        raise ProjectError(f"there is no backend {name!r}", hint=nearest(name, list(BACKENDS)))
-    module, _, attribute = BACKENDS[name].partition(":")
-    backend: Backend = getattr(importlib.import_module(module), attribute)()
+        raise ProjectError(
+            f"there is no backend {name!r}", hint=nearest(name, [*BACKENDS, *NATIVE_BACKENDS])
+        )
+    backend: Backend = _load(BACKENDS[name])
     return backend
+
+
+def _load(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)()

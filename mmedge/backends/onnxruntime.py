@@ -27,6 +27,7 @@ class OnnxRuntimeBackend:
         *,
         target: Target,
         directory: Path,
+        precision: str = "fp32",
         engines: int = 1,
     ) -> Engine:
         """An engine of kind "onnxruntime". Raises BuildError as the protocol says."""
@@ -48,7 +49,7 @@ class OnnxRuntimeBackend:
         file = EngineFile(
             kind=self.kind,
             path=str(path),
-            precision="fp32",
+            precision=precision,
             built_with={"onnxruntime": str(runtime.__version__)},
             size_bytes=sum(source.stat().st_size for source in files),
             options=options,

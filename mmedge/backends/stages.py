@@ -5,33 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmedge.artifact import Artifact, EngineFile, replace
-from mmedge.backends.base import load_backend
+from mmedge.backends.base import native_backend, portable_backend
+from mmedge.engine_plan import EnginePlan
 from mmedge.errors import BuildError
 from mmedge.stage import Workspace
 
 
 class Build:
-    """Build each component's engine with the target's backend."""
+    """An engine that runs here, for every component; and the target's own, if that is another.
+
+    What runs here proves the graph equal to the model, whatever GPU the target has, and is in the
+    bundle for machines that the target's own engine does not fit.
+    """
 
     name = "build"
     requires: tuple[str, ...] = ("rewrite",)
-    config_keys: tuple[str, ...] = ()
+    config_keys: tuple[str, ...] = ("shapes", "optimization_level", "workspace_bytes")
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with an engine for each component."""
-        backend = load_backend(workspace.target.backend)
+        portable = portable_backend(workspace.target)
         engines: dict[str, EngineFile] = {}
         for component in artifact.wired.components:
             workspace.progress(f"building {component.name}")
-            engine = backend.build(
+            engine = portable.build(
                 component,
                 Path(artifact.graphs[component.name]),
                 target=workspace.target,
                 directory=directory,
+                precision=artifact.precision_of(component.name),
                 engines=len(artifact.wired.components),
             )
             engines[component.name] = engine.file
-        return replace(artifact, engines=engines).with_record(self.name, engines)
+        plans = _plans(artifact, workspace)
+        native = _native_engines(artifact, plans, workspace, directory)
+        artifact = replace(artifact, engines=engines, plans=plans, native_engines=native)
+        record = {"engines": engines, "plans": plans, "native_engines": native}
+        return artifact.with_record(self.name, record)
 
     def ensures(self, artifact: Artifact) -> None:
         """No component is without an engine, and no engine is empty."""
@@ -39,3 +49,27 @@ class Build:
             engine = artifact.engines.get(component.name)
             if engine is None or engine.size_bytes == 0:
                 raise BuildError(f"component {component.name!r} has no engine")
+
+
+def _plans(artifact: Artifact, workspace: Workspace) -> dict[str, EnginePlan]:
+    """How the target's own engines are built; none where it runs the portable ones."""
+    backend = native_backend(workspace.target)
+    return {} if backend is None else backend.plans(artifact, workspace.target, workspace.config)
+
+
+def _native_engines(
+    artifact: Artifact, plans: dict[str, EnginePlan], workspace: Workspace, directory: Path
+) -> dict[str, EngineFile]:
+    """The target's own engines, as far as they can be built on another machine than the target."""
+    backend = native_backend(workspace.target)
+    built: dict[str, EngineFile] = {}
+    for component in artifact.wired.components if backend is not None else ():
+        assert backend is not None
+        plan = plans[component.name]
+        if backend.builds_here(plan):
+            workspace.progress(f"building {component.name} for {workspace.target.name}")
+            graph = Path(artifact.graphs[component.name])
+            built[component.name] = backend.build(
+                component, graph, plan=plan, directory=directory, progress=workspace.progress
+            )
+    return built

@@ -39,7 +39,7 @@ def pack(
     """
     with atomic_directory(output, ours=is_bundle) as directory:
         engines: dict[str, tuple[Engine, ...]] = {
-            name: (_copy_engine(file, directory),) for name, file in artifact.engines.items()
+            name: _copy_engines(artifact, name, directory) for name in artifact.engines
         }
         for name in _shipped_files(project):
             _copy(project.path(name), directory / name)
@@ -54,12 +54,18 @@ def pack(
     return manifest
 
 
+def _copy_engines(artifact: Artifact, name: str, directory: Path) -> tuple[Engine, ...]:
+    """A component's engines, the best first: the target's own, then the one for any machine."""
+    files = (artifact.native_engines.get(name), artifact.engines[name])
+    return tuple(_copy_engine(file, directory) for file in files if file is not None)
+
+
 def _copy_engine(engine: EngineFile, directory: Path) -> Engine:
     """The engine's file and its external weights, which the file refers to by name."""
     source = Path(engine.path)
     _copy(source, directory / "engines" / source.name)
     weights = source.with_suffix(".data")
-    if weights.is_file():
+    if source.suffix == ".onnx" and weights.is_file():
         place(weights, directory / "engines" / weights.name)
     file = f"engines/{source.name}"
     return Engine(engine.kind, file, engine.precision, engine.built_with, engine.options)
@@ -171,6 +177,7 @@ def _manifest(
         engines=engines,
         golden=Golden(GOLDEN, artifact.records["verify"]["golden_tolerance"]),
         files=files,
+        plans=artifact.plans,
         labels=_labels(project, artifact),
         processor=project.file.processor,
     )

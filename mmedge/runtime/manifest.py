@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from mmedge.engine_plan import EnginePlan
 from mmedge.errors import BundleError, ProjectError
 from mmedge.runtime.preprocess import preprocess_files
 from mmedge.runtime.processors import load_processor
@@ -15,12 +16,14 @@ from mmedge.storage import sha256_file
 from mmedge.wiring import Wiring
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One way to run a component; a bundle lists a component's engines best first.
 
+    built_with: what it was built with and for ("tensorrt", "compute_capability", ...); a kind that
+        is tied to these refuses to open an engine whose own are others.
     options: what the kind's runner is opened with (`mmedge.runtime.runner.open_engine`).
     """
 
@@ -45,6 +48,8 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A bundle. `files` covers every file but this one: relative path -> SHA-256.
 
+    plans: by component, how its engine for the target is built from the graph of its last engine;
+        empty where the target runs that graph itself.
     processor: options of `mmedge.runtime.processors`; empty where each input is preprocessed by
         itself. The files that it reads are among `files`.
     checksum: SHA-256 of this manifest as compact JSON with an empty checksum; see `sealed`.
@@ -60,6 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engines: dict[str, tuple[Engine, ...]]
     golden: Golden
     files: dict[str, str]
+    plans: dict[str, EnginePlan] = {}
     labels: dict[str, str] = {}
     processor: dict[str, object] = {}
     checksum: str = ""

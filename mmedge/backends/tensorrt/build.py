@@ -7,29 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmedge.backends.tensorrt.library import TensorRT
+from mmedge.backends.tensorrt.builder_config import Settings, builder_config
 from mmedge.backends.tensorrt.monitor import make_monitor
-from mmedge.backends.tensorrt.ranges import Range
+from mmedge.engine_plan import Range
 from mmedge.errors import BuildError
+from mmedge.runtime.tensorrt.library import TensorRT
 from mmedge.tensors import TensorSpec
 
 Progress = Callable[[str], None]
 # As many complaints of the parser as a person reads.
 MOST_COMPLAINTS = 12
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How an engine is built.
-
-    compute_capability: of the GPU it is for ("8.6"); None for the GPU of this machine.
-    optimization_level: 0 (fast to build) to 5 (fast to run); None for the library's own.
-    workspace_bytes: the most scratch memory a layer may have; None for no limit.
-    """
-
-    compute_capability: str | None = None
-    optimization_level: int | None = None
-    workspace_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,15 +48,9 @@ def build_engine(
     network = library.network(builder)
     _parse(library, network, graph, label)
     _decompose_attention(library.module, network)
-    config = builder.create_builder_config()
-    if settings.compute_capability is not None:
-        library.for_compute_capability(config, settings.compute_capability)
-    if settings.optimization_level is not None:
-        config.builder_optimization_level = settings.optimization_level
-    if settings.workspace_bytes is not None:
-        pool = library.module.MemoryPoolType.WORKSPACE
-        config.set_memory_pool_limit(pool, settings.workspace_bytes)
-    for ranges in profiles if any(spec.dynamic_axes for spec in inputs) else ():
+    dynamic = any(spec.dynamic_axes for spec in inputs)
+    config = builder_config(library, builder, settings)
+    for ranges in profiles if dynamic else ():
         config.add_optimization_profile(_profile(builder, inputs, ranges))
     monitor = make_monitor(library.module, label, progress)
     config.progress_monitor = monitor

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from mmedge.backends.tensorrt.size_expressions import size_of
+from mmedge.engine_plan import Range
 from mmedge.errors import BuildError
 from mmedge.generation import Generation
 from mmedge.tensors import Dim
 from mmedge.wiring import ComponentSpec, Wiring
-
-
-@dataclass(frozen=True)
-class Range:
-    """Sizes of one axis: TensorRT optimises for `opt` and takes `min` to `max`."""
-
-    min: int
-    opt: int
-    max: int
-
-    def __str__(self) -> str:
-        return f"{self.min}:{self.opt}:{self.max}"
-
 
 Ranges = Mapping[str, Range]
 

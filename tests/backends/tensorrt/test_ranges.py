@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from mmedge.backends.tensorrt.ranges import Range, component_ranges
+from mmedge.backends.tensorrt.ranges import component_ranges
+from mmedge.engine_plan import Range
 from mmedge.errors import BuildError
 from mmedge.tensors import Axis, Dim, TensorSpec
 from mmedge.wiring import ComponentSpec, Generation, ModelInput, Wiring

@@ -33,6 +33,13 @@ class TensorRT:
         """As the library says it: three or four numbers."""
         return str(self.module.__version__)
 
+    def stamps(self, compute_capability: str | None) -> dict[str, str]:
+        """What an engine built now is tied to: refused by a runtime where any of it is another."""
+        found = {self.name: self.version}
+        if compute_capability is not None:
+            found["compute_capability"] = compute_capability
+        return found
+
     def builder(self) -> Any:
         """A new IBuilder. BuildError where the library cannot make one (no driver, for some)."""
         try:
@@ -80,7 +87,7 @@ class TensorRT:
 
 def find_library(name: str, *, purpose: str) -> TensorRT:
     """`tensorrt` or `tensorrt_rtx`; MissingDependencyError where it is not installed."""
-    from mmedge.backends.tensorrt.log import make_logger
+    from mmedge.runtime.tensorrt.log import make_logger
 
     module = require(name, purpose=purpose)
     return TensorRT(name, module, make_logger(module))

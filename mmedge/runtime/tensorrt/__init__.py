@@ -1,0 +1,1 @@
+"""Engines of TensorRT and of TensorRT for RTX, opened and run."""
