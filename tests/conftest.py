@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -178,6 +179,12 @@ class TinySystem:
     @property
     def bundle(self) -> Path:
         return self.compiled.bundle
+
+
+def pytest_configure() -> None:
+    """A shell starts its background jobs with interrupts ignored; their children inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
