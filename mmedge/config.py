@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from mmedge.axis_shapes import read_shapes
 from mmedge.errors import ProjectError
 from mmedge.runtime.runner import MOST_THREADS
 from mmedge.strict import decode
@@ -76,6 +77,7 @@ def _check(config: CompileConfig, where: object) -> None:
         "cache_capacity": (config.cache_capacity is None or config.cache_capacity > 0, "1 or more"),
         "measure_seconds": (0 <= config.measure_seconds <= 3600, "0 to 3600"),
     }
+    read_shapes(config.shapes)
     for key, (fits, expected) in limits.items():
         if not fits:
             raise ProjectError(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mmedge.artifact import Artifact, Provenance, replace
+from mmedge.axis_shapes import narrowed, read_shapes
 from mmedge.backends.stages import Build
 from mmedge.bundle.pack import check_shipped, pack
 from mmedge.cache import StageCache, code_digest, default_cache_directory, key_of, tool_versions
@@ -103,6 +104,7 @@ def compile_project(
     check_replaceable(destination, ours=is_bundle)
     check_shipped(project)
     check_metric(project)
+    narrowed(project.axes(), read_shapes(config.shapes), inner=config.shapes)
     with exclusive(destination), store.in_use():
         room = Room.of(demand(checkpoint_path(project)), cache=store.directory, output=destination)
         progress(room.sentence())

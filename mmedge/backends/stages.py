@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from mmedge.artifact import Artifact, EngineFile, replace
+from mmedge.axis_shapes import narrowed, read_shapes
 from mmedge.backends.base import native_backend, portable_backend
 from mmedge.engine_plan import EnginePlan
 from mmedge.errors import BuildError
@@ -24,6 +27,7 @@ class Build:
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with an engine for each component."""
+        artifact = _shaped(artifact, workspace)
         portable = portable_backend(workspace.target)
         engines: dict[str, EngineFile] = {}
         for component in artifact.wired.components:
@@ -49,6 +53,14 @@ class Build:
             engine = artifact.engines.get(component.name)
             if engine is None or engine.size_bytes == 0:
                 raise BuildError(f"component {component.name!r} has no engine")
+
+
+def _shaped(artifact: Artifact, workspace: Workspace) -> Artifact:
+    """The artifact, its axes within the sizes that engines are asked for."""
+    shapes, wiring = read_shapes(workspace.config.shapes), artifact.wired
+    inner = {n for c in wiring.components for spec in c.inputs for n in spec.dynamic_axes.values()}
+    axes = narrowed(wiring.axes, shapes, inner=sorted(inner - set(wiring.axes)))
+    return replace(artifact, wiring=msgspec.structs.replace(wiring, axes=axes))
 
 
 def _plans(artifact: Artifact, workspace: Workspace) -> dict[str, EnginePlan]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmedge.artifact import Artifact, EngineFile
+from mmedge.axis_shapes import read_shapes
 from mmedge.backends.tensorrt.build import build_engine
 from mmedge.backends.tensorrt.builder_config import Settings
 from mmedge.backends.tensorrt.ranges import component_ranges
@@ -33,7 +34,7 @@ class TensorRTBackend:
         settings = target.tensorrt
         if settings is None:
             raise ValueError(f"target {target.name} has no [tensorrt]")
-        ranges = component_ranges(artifact.wired)
+        ranges = component_ranges(artifact.wired, read_shapes(config.shapes))
         return {
             name: EnginePlan(
                 kind=KIND,

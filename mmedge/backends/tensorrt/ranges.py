@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
+from mmedge.axis_shapes import profile_count
 from mmedge.backends.tensorrt.size_expressions import size_of
 from mmedge.engine_plan import Range
 from mmedge.errors import BuildError
@@ -14,15 +16,29 @@ from mmedge.wiring import ComponentSpec, Wiring
 Ranges = Mapping[str, Range]
 
 
-def component_ranges(wiring: Wiring) -> dict[str, tuple[dict[str, Range], ...]]:
+def component_ranges(
+    wiring: Wiring, shapes: Mapping[str, tuple[Range, ...]] = MappingProxyType({})
+) -> dict[str, tuple[dict[str, Range], ...]]:
     """Component -> its optimization profiles: one range for each axis of its inputs.
 
-    A generating decoder has two profiles: the prompt, and one token after it. BuildError names
-    an axis whose sizes do not follow from the declared ones.
+    shapes: by axis, what was asked for; several ranges make several profiles. A generating decoder
+    has two for each of them: the prompt, and one token after it. BuildError names an axis whose
+    sizes do not follow from the declared ones.
     """
+    found: dict[str, list[dict[str, Range]]] = {c.name: [] for c in wiring.components}
+    for number in range(profile_count(shapes)):
+        asked = {axis: ranges[number % len(ranges)] for axis, ranges in shapes.items()}
+        for name, profiles in _one_round(wiring, asked).items():
+            found[name] += [profile for profile in profiles if profile not in found[name]]
+    return {name: tuple(profiles) for name, profiles in found.items()}
+
+
+def _one_round(wiring: Wiring, asked: Ranges) -> dict[str, list[dict[str, Range]]]:
+    """The profiles of every component for one range of each axis."""
     known = {name: Range(axis.min, axis.opt, axis.max) for name, axis in wiring.axes.items()}
+    known |= asked
     known |= dict(_derived(wiring, known))
-    found: dict[str, tuple[dict[str, Range], ...]] = {}
+    found: dict[str, list[dict[str, Range]]] = {}
     for component in wiring.components:
         generation = wiring.generation
         phases: list[dict[str, Range]] = [{}]
@@ -30,7 +46,7 @@ def component_ranges(wiring: Wiring) -> dict[str, tuple[dict[str, Range], ...]]:
             phases = _phases(generation, wiring, known)
         elif generation is not None and component.name == generation.embed:
             phases = [_with_single_tokens(component, known)]
-        found[component.name] = tuple(_of_inputs(component, {**known, **p}) for p in phases)
+        found[component.name] = [_of_inputs(component, {**known, **p}) for p in phases]
     return found
 
 

@@ -118,3 +118,25 @@ def test_an_axis_of_unknown_sizes_is_named() -> None:
     wiring = msgspec.structs.replace(WIRING, components=(strange, EMBED, MERGE, DECODER))
     with pytest.raises(BuildError, match="axis 'features' of component 'merge_features'"):
         component_ranges(wiring)
+
+
+def test_what_was_asked_for_is_what_profiles_have() -> None:
+    shapes = {"images": (Range(1, 1, 1), Range(2, 4, 8))}
+    found = component_ranges(WIRING, shapes)
+    assert [p["images"] for p in found["vision_encoder"]] == [*shapes["images"]]
+    assert [p["features"] for p in found["merge_features"]] == [Range(4, 4, 4), Range(8, 16, 32)]
+
+
+def test_profiles_that_would_be_the_same_are_one() -> None:
+    """Of a decoder that does not see the images, both ranges of which make the same sizes."""
+    found = component_ranges(WIRING, {"images": (Range(1, 1, 1), Range(2, 4, 8))})
+    assert len(found["decoder"]) == 2
+
+
+def test_an_axis_inside_can_be_said() -> None:
+    strange = msgspec.structs.replace(
+        ENCODER, outputs=(tensor("image_features", "batch", "s18", 16),)
+    )
+    wiring = msgspec.structs.replace(WIRING, components=(strange, EMBED, MERGE, DECODER))
+    found = component_ranges(wiring, {"features": (Range(4, 8, 16),)})
+    assert found["merge_features"][0]["features"] == Range(4, 8, 16)

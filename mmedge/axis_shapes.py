@@ -1,0 +1,92 @@
+"""`--shape batch=1:4:16`: the sizes of an axis that engines are built for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from mmedge.engine_plan import Range
+from mmedge.errors import ProjectError
+from mmedge.strict import nearest
+from mmedge.tensors import Axis
+
+SIZES = re.compile(r"(\d+)(?::(\d+):(\d+))?")
+EXPECTED = "min:opt:max, as 1:4:16; one size, as 4; several of these with commas between them"
+# Sizes beyond are no sizes of tensors, but mistyped.
+LARGEST = 2**31 - 1
+
+
+def ranges_of(axis: str, text: str) -> tuple[Range, ...]:
+    """What "1:1:1,2:4:16" says, one range for each optimization profile. Raises ProjectError."""
+    found = []
+    for part in text.split(","):
+        match = SIZES.fullmatch(part.strip())
+        if match is None:
+            raise _wrong(axis, "is not understood", part.strip())
+        low, best, high = (int(size or match[1]) for size in match.groups())
+        if not 0 < low <= best <= high <= LARGEST:
+            raise _wrong(axis, "is not ordered", part.strip())
+        found.append(Range(low, best, high))
+    return tuple(found)
+
+
+def read_shapes(shapes: Mapping[str, str]) -> dict[str, tuple[Range, ...]]:
+    """Axis -> its ranges. ProjectError where axes have several, and not equally many."""
+    found = {axis: ranges_of(axis, text) for axis, text in shapes.items()}
+    several = {axis: len(ranges) for axis, ranges in found.items() if len(ranges) > 1}
+    if len(set(several.values())) > 1:
+        raise ProjectError(
+            "the shapes of these axes make conflicting optimization profiles",
+            found=", ".join(f"{axis}: {count} ranges" for axis, count in several.items()),
+            expected="as many ranges for each axis, or one that holds in every profile",
+        )
+    return found
+
+
+def profile_count(shapes: Mapping[str, tuple[Range, ...]]) -> int:
+    """How many optimization profiles the shapes ask for."""
+    return max((len(ranges) for ranges in shapes.values()), default=1)
+
+
+def narrowed(
+    axes: Mapping[str, Axis], shapes: Mapping[str, tuple[Range, ...]], *, inner: Iterable[str] = ()
+) -> dict[str, Axis]:
+    """The axes of a model's inputs, each within the ranges that are asked for.
+
+    inner: axes that only components have; a shape may name them, and they are not returned.
+    Raises ProjectError for an axis that there is not, and for sizes that the model does not take.
+    """
+    known = [*axes, *inner]
+    for axis, ranges in shapes.items():
+        if axis not in known:
+            raise ProjectError(f"there is no axis {axis!r} to shape", hint=nearest(axis, known))
+        if axis in axes:
+            _check_declared(axis, axes[axis], ranges)
+    return {
+        name: _hull(axis, shapes[name]) if name in shapes else axis for name, axis in axes.items()
+    }
+
+
+def _hull(axis: Axis, ranges: tuple[Range, ...]) -> Axis:
+    low, high = min(r.min for r in ranges), max(r.max for r in ranges)
+    return Axis(low, ranges[0].opt, high, axis.step)
+
+
+def _check_declared(name: str, axis: Axis, ranges: tuple[Range, ...]) -> None:
+    for sizes in ranges:
+        if not axis.min <= sizes.min <= sizes.max <= axis.max:
+            raise ProjectError(
+                f"axis {name!r} cannot have these sizes: the model does not take them all",
+                found=str(sizes),
+                expected=f"within {axis.min} to {axis.max}, as the project's [axes] says",
+            )
+        if any(size % axis.step for size in (sizes.min, sizes.opt, sizes.max)):
+            raise ProjectError(
+                f"axis {name!r} cannot have these sizes",
+                found=str(sizes),
+                expected=f"multiples of {axis.step}",
+            )
+
+
+def _wrong(axis: str, what: str, found: str) -> ProjectError:
+    return ProjectError(f"the shape of axis {axis!r} {what}", found=found, expected=EXPECTED)
