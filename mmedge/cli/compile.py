@@ -141,17 +141,38 @@ def _table(report: dict[str, Any]) -> RenderableType:
     measured = report["measurement"]["components"]
     compared = report["verification"]["components"]
     for component in report["components"]:
-        name, engine = component["name"], component["engine"]
+        name, engine = component["name"], _engine(report, component)
         worst = max((d["relative"] for d in compared[name].values()), default=0.0)
         pair = _pair(measured.get(name))
         kind = f"{engine['kind']} {engine['precision']}"
         table.add_row(name, kind, size(engine["size_bytes"]), f"{worst:.1e}", *pair)
     worst = max(d["relative"] for d in report["verification"]["end_to_end"].values())
-    total = sum(c["engine"]["size_bytes"] for c in report["components"])
+    total = sum(_engine(report, c)["size_bytes"] for c in report["components"])
     whole = _pair(report["measurement"]["end_to_end"])
     table.add_section()
     table.add_row("end to end", "", size(total), f"{worst:.1e}", *whole, style="bold")
     return Group(table, *_sentences(report))
+
+
+def _engine(report: dict[str, Any], component: dict[str, Any]) -> dict[str, Any]:
+    """The target's own engine where it was built, else the one that ran here."""
+    native = report["native"].get(component["name"])
+    found: dict[str, Any] = (native and native["engine"]) or component["engine"]
+    return found
+
+
+def _native(report: dict[str, Any]) -> list[RenderableType]:
+    """What is said of engines that this machine cannot run."""
+    if not report["native"]:
+        return []
+    from mmedge.report.native_engines import built_with
+
+    ways = dict.fromkeys(built_with(item) for item in report["native"].values())
+    lines = [f"engines of {report['target']['name']}: {'; '.join(ways)}"]
+    if any(item["engine"] is None for item in report["native"].values()):
+        lines.append(f"on the device: mmedge build {report['bundle']}")
+    lines.append("equality was proved with ONNX Runtime; on the target: mmedge verify BUNDLE")
+    return [*lines]
 
 
 def _pair(measured: dict[str, Any] | None) -> tuple[str, str]:
@@ -179,6 +200,7 @@ def _sentences(report: dict[str, Any]) -> list[RenderableType]:
             lines += [warning(reason) for reason in dirty]
         else:
             lines.append(f"{ratio['value']:.2f}x PyTorch eager {span}")
+    lines += _native(report)
     lines += _memory(report)
     lines.append(f"bundle: {report['bundle']}  (open report.html)")
     return lines

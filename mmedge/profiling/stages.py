@@ -37,13 +37,15 @@ class Measure:
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with latencies. Raises NotFasterError unless slower is allowed."""
         seconds = workspace.config.measure_seconds
-        if seconds == 0:
+        why = _why_not(artifact, seconds)
+        if why is not None:
             nothing: dict[str, Any] = {
                 "end_to_end": None,
                 "components": {},
                 "dirty": [],
                 "keep": True,
                 "machine": None,
+                "why": why,
             }
             return artifact.with_record(self.name, nothing)
         batch = batch_size(artifact)
@@ -80,6 +82,17 @@ class Measure:
         whole = artifact.records[self.name]["end_to_end"]
         if whole is not None and not whole["summaries"]["engine"]["count"]:
             raise NotFasterError("the engine was not measured")
+
+
+def _why_not(artifact: Artifact, seconds: float) -> str | None:
+    """Why nothing is measured in a compile; None if something is."""
+    if artifact.plans:
+        library = next(iter(artifact.plans.values())).library
+        return (
+            f"the engines of {artifact.provenance.target} are run by {library} on that target: "
+            "mmedge profile BUNDLE, there, measures them"
+        )
+    return "--measure-seconds was 0" if seconds == 0 else None
 
 
 def batch_size(artifact: Artifact) -> int:

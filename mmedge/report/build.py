@@ -39,6 +39,7 @@ def build_report(
         "raw_inputs": _raw_inputs(project),
         "substitutes": _substitutes(artifact),
         "components": [_component(artifact, name) for name in artifact.engines],
+        "native": {name: _native(artifact, name) for name in artifact.plans},
         "unused_layers": artifact.layers.get("", ()),
         "verification": records["verify"],
         "measurement": records["measure"],
@@ -98,6 +99,15 @@ def _component(artifact: Artifact, name: str) -> dict[str, Any]:
         "rewrite": records["rewrite"][name],
         "layers": artifact.layers.get(name, ()),
     }
+
+
+def _native(artifact: Artifact, name: str) -> dict[str, Any]:
+    """The target's own engine of a component: how it is built, and the file if it was."""
+    built = artifact.native_engines.get(name)
+    engine = None if built is None else {**msgspec.structs.asdict(built), "path": None}
+    if engine is not None and built is not None:
+        engine["file"] = f"engines/{Path(built.path).name}"
+    return {"plan": artifact.plans[name], "engine": engine}
 
 
 def _refused(artifact: Artifact) -> list[dict[str, str]]:

@@ -32,7 +32,7 @@ class Caveat:
 
 def caveats(report: dict[str, Any]) -> tuple[Caveat, ...]:
     """Every caveat that the report's own numbers give reason for."""
-    judges = (_of_verification, _of_layers, _of_size, _of_measurement)
+    judges = (_of_verification, _of_native_engines, _of_layers, _of_size, _of_measurement)
     found = [caveat for judge in judges for caveat in judge(report)]
     return tuple(sorted(found, key=lambda caveat: not caveat.serious))
 
@@ -86,6 +86,18 @@ def _of_verification(report: dict[str, Any]) -> list[Caveat]:
     return found
 
 
+def _of_native_engines(report: dict[str, Any]) -> list[Caveat]:
+    """What was proved of the target's own engines, which a machine without its GPU cannot run."""
+    if not report["native"]:
+        return []
+    text = (
+        "Equality was proved on this machine with ONNX Runtime, from the very graphs that the "
+        "target's engines are built from. The engines themselves are proved on the target: "
+        "mmedge verify BUNDLE, there, compares them with the golden outputs."
+    )
+    return [Caveat("The target's engines have not run yet", text)]
+
+
 def _of_size(report: dict[str, Any]) -> list[Caveat]:
     before = report["checkpoint"]["size_bytes"]
     after = sum(component["engine"]["size_bytes"] for component in report["components"])
@@ -110,7 +122,8 @@ def _of_measurement(report: dict[str, Any]) -> list[Caveat]:
     measurement = report["measurement"]
     whole = measurement["end_to_end"]
     if whole is None:
-        text = "This bundle may be slower than PyTorch: --measure-seconds was 0."
+        why = measurement.get("why", "not asked for")
+        text = f"This bundle may be slower than PyTorch. Why it was not measured: {why}."
         return [Caveat("Speed was not measured", text)]
     found = []
     disturbed = disturbances(report)

@@ -14,6 +14,7 @@ from mmedge.report import (
     comparison,
     latency_rows,
     layer_account,
+    native_engines,
     quantities,
     reproduce,
     stage_rows,
@@ -35,6 +36,7 @@ SECTIONS = {
     "layers": "Every layer",
     "verification": "Is it equal?",
     "latency": "Is it faster?",
+    "native": "Engines of the target",
     "size": "Is it smaller?",
     "refused": "What was refused",
     "provenance": "Provenance",
@@ -60,7 +62,7 @@ def render_html(report: dict[str, Any]) -> str:
     script = _text("report.js")
     page: str = environment.get_template("report.html.j2").render(
         report=report,
-        sections=SECTIONS,
+        sections=_sections(report),
         style=safe(_text("report.css")),
         script=safe(script),
         script_hash=_hash(script),
@@ -68,6 +70,11 @@ def render_html(report: dict[str, Any]) -> str:
         **_facts(report),
     )
     return page
+
+
+def _sections(report: dict[str, Any]) -> dict[str, str]:
+    """The sections that this report has something for."""
+    return {id: heading for id, heading in SECTIONS.items() if id != "native" or report["native"]}
 
 
 def _pictures(report: dict[str, Any], safe: Callable[[str], Any]) -> dict[str, Any]:
@@ -93,6 +100,7 @@ def _facts(report: dict[str, Any]) -> dict[str, Any]:
         "listed_parameters": layer_account.listed_parameters(report),
         "attention_rows": attention_account.attention_rows(report),
         "attention_summary": attention_account.attention_summary(report),
+        "native_rows": native_engines.native_rows(report),
         "comparisons": _comparisons(report),
         "latency_rows": latency_rows.latency_rows(report),
         "steady_rows": latency_rows.steady_rows(report),

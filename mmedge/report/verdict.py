@@ -94,7 +94,8 @@ def _equality(report: dict[str, Any]) -> Figure:
 def _speed(report: dict[str, Any]) -> Figure:
     speedup = speedup_of(report)
     if speedup is None:
-        return Figure("Speed-up", NOT_MEASURED, "no comparison with PyTorch was asked for")
+        why = report["measurement"].get("why", "no comparison with PyTorch was asked for")
+        return Figure("Speed-up", NOT_MEASURED, why)
     doubtful = bool(disturbances(report))
     note = f"over PyTorch eager; 95% interval {interval(speedup)}"
     if doubtful:
@@ -109,6 +110,8 @@ def _latency(report: dict[str, Any]) -> Figure:
     label = "Latency, median"
     whole = report["measurement"]["end_to_end"]
     if whole is None:
+        if report["native"]:
+            return Figure(label, NOT_MEASURED, "mmedge profile BUNDLE, on the target, measures it")
         return Figure(label, NOT_MEASURED, "compile with --measure-seconds above 0")
     engine, eager = whole["summaries"]["engine"], whole["summaries"].get("pytorch")
     before = milliseconds(eager["p50_ms"]) if eager else None

@@ -67,6 +67,7 @@ def complete_report(
         "raw_inputs": {},
         "substitutes": {source: [f"zeros stand in for {sources[0]}"] for source in absent},
         "components": parts,
+        "native": {},
         "unused_layers": [],
         "verification": verification(parts, output, absent),
         "measurement": measurement(encoders if generates else [*encoders, "fusion"], speedup),
