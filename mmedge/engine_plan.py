@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 
@@ -14,6 +16,20 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __str__(self) -> str:
         return f"{self.min}:{self.opt}:{self.max}"
+
+
+class BuildOptions(msgspec.Struct, frozen=True):
+    """What a user may say of the building of engines.
+
+    shapes: axis -> "min:opt:max", several with commas between them (`mmedge.axis_shapes`).
+    tf32: whether products of float32 matrices may round their inputs to 10 bits of mantissa.
+    optimization_level, workspace_bytes: as in `EnginePlan`.
+    """
+
+    shapes: dict[str, str] = {}
+    tf32: bool = False
+    optimization_level: int | None = None
+    workspace_bytes: int | None = None
 
 
 class EnginePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,3 +50,7 @@ class EnginePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compute_capability: str | None = None
     optimization_level: int | None = None
     workspace_bytes: int | None = None
+
+    def digest(self) -> str:
+        """What tells engines of two plans apart."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()

@@ -143,6 +143,12 @@ class Wiring(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             found |= {f"{component.name}.{out.name}": out for out in component.outputs}
         return found
 
+    def inner_axes(self) -> list[str]:
+        """Named axes that components have and the model's inputs have not."""
+        specs = [spec for component in self.components for spec in component.inputs]
+        named = {name for spec in specs for name in spec.dynamic_axes.values()}
+        return sorted(named - set(self.axes))
+
     def check(self) -> None:
         """Raise ProjectError unless every binding names an earlier source, and names are unique.
 

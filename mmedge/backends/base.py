@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmedge.artifact import Artifact, EngineFile
-from mmedge.config import CompileConfig
-from mmedge.engine_plan import EnginePlan
+from mmedge.artifact import EngineFile
+from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.errors import ProjectError
 from mmedge.runtime.runner import Runner, open_engine
 from mmedge.strict import nearest
 from mmedge.targets import Target
-from mmedge.wiring import ComponentSpec
+from mmedge.wiring import ComponentSpec, Wiring
 
 # Backend name, as a target's TOML says it -> where it is defined.
 BACKENDS = {"onnxruntime": "mmedge.backends.onnxruntime:OnnxRuntimeBackend"}
@@ -68,11 +67,24 @@ class NativeBackend(Protocol):
     kind: str
 
     def plans(
-        self, artifact: Artifact, target: Target, config: CompileConfig
+        self,
+        wiring: Wiring,
+        precisions: Mapping[str, str],
+        *,
+        target: Target,
+        options: BuildOptions,
     ) -> dict[str, EnginePlan]:
         """How each component's engine is built, here or on the device.
 
-        Raises BuildError where that does not follow from the artifact.
+        precisions: what each component's graph computes in.
+        Raises BuildError where the sizes of an axis do not follow from the wiring.
+        """
+        ...
+
+    def stamps(self, plan: EnginePlan) -> dict[str, str]:
+        """What an engine built by `plan` now would be tied to (`Engine.built_with`).
+
+        Raises MissingDependencyError without the library.
         """
         ...
 

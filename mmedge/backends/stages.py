@@ -9,7 +9,7 @@ import msgspec
 from mmedge.artifact import Artifact, EngineFile, replace
 from mmedge.axis_shapes import narrowed, read_shapes
 from mmedge.backends.base import native_backend, portable_backend
-from mmedge.engine_plan import EnginePlan
+from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.errors import BuildError
 from mmedge.stage import Workspace
 
@@ -58,15 +58,25 @@ class Build:
 def _shaped(artifact: Artifact, workspace: Workspace) -> Artifact:
     """The artifact, its axes within the sizes that engines are asked for."""
     shapes, wiring = read_shapes(workspace.config.shapes), artifact.wired
-    inner = {n for c in wiring.components for spec in c.inputs for n in spec.dynamic_axes.values()}
-    axes = narrowed(wiring.axes, shapes, inner=sorted(inner - set(wiring.axes)))
+    axes = narrowed(wiring.axes, shapes, inner=wiring.inner_axes())
     return replace(artifact, wiring=msgspec.structs.replace(wiring, axes=axes))
 
 
 def _plans(artifact: Artifact, workspace: Workspace) -> dict[str, EnginePlan]:
     """How the target's own engines are built; none where it runs the portable ones."""
     backend = native_backend(workspace.target)
-    return {} if backend is None else backend.plans(artifact, workspace.target, workspace.config)
+    if backend is None:
+        return {}
+    wiring = artifact.wired
+    config = workspace.config
+    options = BuildOptions(
+        shapes=config.shapes,
+        tf32=config.precision == "tf32",
+        optimization_level=config.optimization_level,
+        workspace_bytes=config.workspace_bytes,
+    )
+    precisions = {c.name: artifact.precision_of(c.name) for c in wiring.components}
+    return backend.plans(wiring, precisions, target=workspace.target, options=options)
 
 
 def _native_engines(

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from mmedge.artifact import Artifact, EngineFile
+from mmedge.engine_plan import EnginePlan
 from mmedge.errors import BundleError, ProjectError
 from mmedge.placing import place
 from mmedge.project import PROJECT_FILE, Project
@@ -56,19 +57,25 @@ def pack(
 
 def _copy_engines(artifact: Artifact, name: str, directory: Path) -> tuple[Engine, ...]:
     """A component's engines, the best first: the target's own, then the one for any machine."""
-    files = (artifact.native_engines.get(name), artifact.engines[name])
-    return tuple(_copy_engine(file, directory) for file in files if file is not None)
+    portable, native = artifact.engines[name], artifact.native_engines.get(name)
+    own = () if native is None else (_copy_engine(native, directory, plan=artifact.plans[name]),)
+    return (*own, _copy_engine(portable, directory))
 
 
-def _copy_engine(engine: EngineFile, directory: Path) -> Engine:
+def as_engine(built: EngineFile, file: str, *, plan: EnginePlan | None = None) -> Engine:
+    """A built engine as a manifest lists it. file: relative to the bundle."""
+    digest = plan.digest() if plan else ""
+    return Engine(built.kind, file, built.precision, built.built_with, built.options, digest)
+
+
+def _copy_engine(engine: EngineFile, directory: Path, *, plan: EnginePlan | None = None) -> Engine:
     """The engine's file and its external weights, which the file refers to by name."""
     source = Path(engine.path)
     _copy(source, directory / "engines" / source.name)
     weights = source.with_suffix(".data")
     if source.suffix == ".onnx" and weights.is_file():
         place(weights, directory / "engines" / weights.name)
-    file = f"engines/{source.name}"
-    return Engine(engine.kind, file, engine.precision, engine.built_with, engine.options)
+    return as_engine(engine, f"engines/{source.name}", plan=plan)
 
 
 def check_shipped(project: Project) -> None:
@@ -177,7 +184,7 @@ def _manifest(
         engines=engines,
         golden=Golden(GOLDEN, artifact.records["verify"]["golden_tolerance"]),
         files=files,
-        plans=artifact.plans,
+        plans={provenance.target: artifact.plans} if artifact.plans else {},
         labels=_labels(project, artifact),
         processor=project.file.processor,
     )

@@ -16,7 +16,7 @@ import click
 from mmedge.cli.stdout import StdoutError, told, watched_stdout
 
 COMMANDS = (
-    "compile", "verify", "run", "profile", "inspect", "init", "targets", "doctor", "cache",
+    "compile", "build", "verify", "run", "profile", "inspect", "init", "targets", "doctor", "cache",
 )  # fmt: skip
 
 

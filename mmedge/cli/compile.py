@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmedge.cli.console import THREADS, as_json, emit, progress, quiet, size, warning
+from mmedge.cli.shape_options import builder_options
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,34 +24,6 @@ def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> f
         raise click.BadParameter(f"{text!r} is neither a fraction nor a percentage") from None
 
 
-def _shapes(
-    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str] | None:
-    """AXIS=SIZES, each axis once."""
-    found: dict[str, str] = {}
-    for value in values:
-        axis, equals, sizes = value.partition("=")
-        if not equals or not axis or not sizes:
-            raise click.BadParameter(f"{value!r} is not AXIS=MIN:OPT:MAX, as batch=1:4:16")
-        if axis in found:
-            raise click.BadParameter(f"axis {axis!r} is given twice: {axis}={found[axis]},{sizes}?")
-        found[axis] = sizes
-    return found or None
-
-
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-
-
-def _bytes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
-    """A size with its unit: 512MB, 1.5GB."""
-    if value is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]?B?)", value.strip().upper())
-    if match is None or match[2] not in UNITS or float(match[1]) <= 0:
-        raise click.BadParameter(f"{value!r} is not a size, as 512MB or 1GB")
-    return int(float(match[1]) * UNITS[match[2]])
-
-
 @click.command("compile")
 @click.argument("path", type=click.Path())
 @click.option("-o", "--output", required=True, type=click.Path(), help="The bundle to write.")
@@ -64,26 +36,7 @@ def _bytes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
     type=click.Choice(("fp32", "tf32", "fp16", "bf16")),
     help="What engines compute in; fp32 by default.",
 )
-@click.option(
-    "--shape",
-    "shapes",
-    multiple=True,
-    callback=_shapes,
-    metavar="AXIS=MIN:OPT:MAX",
-    help="The sizes of an axis that engines are built for; several with commas: one profile each.",
-)
-@click.option(
-    "--optimization-level",
-    type=click.IntRange(0, 5),
-    help="How long a builder may look for the fastest engine; its own default.",
-)
-@click.option(
-    "--workspace",
-    "workspace_bytes",
-    callback=_bytes,
-    metavar="SIZE",
-    help="The most scratch memory for a layer of an engine: 512MB, 1GB.",
-)
+@builder_options
 @click.option("--threads", type=THREADS, help="Threads for the engine and for PyTorch; all cores.")
 @click.option("--measure-seconds", type=float, help="How long to measure; 0 skips it.")
 @click.option("--allow-slower", is_flag=True, default=None, help="Accept a slower engine.")

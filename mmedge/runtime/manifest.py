@@ -25,6 +25,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     built_with: what it was built with and for ("tensorrt", "compute_capability", ...); a kind that
         is tied to these refuses to open an engine whose own are others.
     options: what the kind's runner is opened with (`mmedge.runtime.runner.open_engine`).
+    plan: digest of the plan it was built by; empty where there was none.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: str
     built_with: dict[str, str]
     options: dict[str, str] = {}
+    plan: str = ""
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,8 +50,8 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A bundle. `files` covers every file but this one: relative path -> SHA-256.
 
-    plans: by component, how its engine for the target is built from the graph of its last engine;
-        empty where the target runs that graph itself.
+    plans: target -> component -> how its engine for that target is built from the graph of its
+        portable engine, the last; empty where the target runs that graph itself.
     processor: options of `mmedge.runtime.processors`; empty where each input is preprocessed by
         itself. The files that it reads are among `files`.
     checksum: SHA-256 of this manifest as compact JSON with an empty checksum; see `sealed`.
@@ -65,7 +67,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engines: dict[str, tuple[Engine, ...]]
     golden: Golden
     files: dict[str, str]
-    plans: dict[str, EnginePlan] = {}
+    plans: dict[str, dict[str, EnginePlan]] = {}
     labels: dict[str, str] = {}
     processor: dict[str, object] = {}
     checksum: str = ""

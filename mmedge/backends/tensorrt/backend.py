@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mmedge.artifact import Artifact, EngineFile
+from mmedge.artifact import EngineFile
 from mmedge.axis_shapes import read_shapes
 from mmedge.backends.tensorrt.build import build_engine
 from mmedge.backends.tensorrt.builder_config import Settings
 from mmedge.backends.tensorrt.ranges import component_ranges
-from mmedge.config import CompileConfig
-from mmedge.engine_plan import EnginePlan
+from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.runtime.tensorrt.library import find_library
 from mmedge.storage import atomic_file
 from mmedge.targets import Target
-from mmedge.wiring import ComponentSpec
+from mmedge.wiring import ComponentSpec, Wiring
 
 KIND = "tensorrt"
 SUFFIX = ".engine"
@@ -28,25 +27,35 @@ class TensorRTBackend:
     kind = KIND
 
     def plans(
-        self, artifact: Artifact, target: Target, config: CompileConfig
+        self,
+        wiring: Wiring,
+        precisions: Mapping[str, str],
+        *,
+        target: Target,
+        options: BuildOptions,
     ) -> dict[str, EnginePlan]:
         """A plan for each component. BuildError names an axis whose sizes are not known."""
         settings = target.tensorrt
         if settings is None:
             raise ValueError(f"target {target.name} has no [tensorrt]")
-        ranges = component_ranges(artifact.wired, read_shapes(config.shapes))
+        ranges = component_ranges(wiring, read_shapes(options.shapes))
         return {
             name: EnginePlan(
                 kind=KIND,
                 library=settings.library,
-                precision=_precision(artifact, name, config),
+                precision=_precision(precisions[name], options),
                 profiles=profiles,
                 compute_capability=settings.compute_capability,
-                optimization_level=config.optimization_level,
-                workspace_bytes=config.workspace_bytes,
+                optimization_level=options.optimization_level,
+                workspace_bytes=options.workspace_bytes,
             )
             for name, profiles in ranges.items()
         }
+
+    def stamps(self, plan: EnginePlan) -> dict[str, str]:
+        """Library, version and GPU. Raises MissingDependencyError without the library."""
+        library = find_library(plan.library, purpose="building its engines")
+        return library.stamps(plan.compute_capability)
 
     def builds_here(self, plan: EnginePlan) -> bool:
         """Whether the engine can be made on another machine than it runs on."""
@@ -81,7 +90,7 @@ class TensorRTBackend:
             label=name,
             progress=progress,
         )
-        path = directory / f"{name}{SUFFIX}"
+        path = directory / f"{name}.{_gpu(plan)}{SUFFIX}"
         with atomic_file(path) as stream:
             stream.write(built.data)
         return EngineFile(
@@ -90,11 +99,16 @@ class TensorRTBackend:
             precision=plan.precision,
             built_with=library.stamps(plan.compute_capability),
             size_bytes=len(built.data),
+            options={"library": plan.library},
             memory=built.memory,
         )
 
 
-def _precision(artifact: Artifact, name: str, config: CompileConfig) -> str:
-    """Of the graph; tf32 is none of a graph's, but a permission to the builder."""
-    precision = artifact.precision_of(name)
-    return "tf32" if precision == "fp32" and config.precision == "tf32" else precision
+def _precision(of_graph: str, options: BuildOptions) -> str:
+    """tf32 is none of a graph's, but a permission to the builder."""
+    return "tf32" if of_graph == "fp32" and options.tf32 else of_graph
+
+
+def _gpu(plan: EnginePlan) -> str:
+    """Part of the file's name: engines for several GPUs lie side by side in one bundle."""
+    return f"sm{plan.compute_capability.replace('.', '')}" if plan.compute_capability else "local"
