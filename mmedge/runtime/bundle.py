@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
-from mmedge.errors import BundleError
+from mmedge.errors import BundleError, InputError
 from mmedge.runtime.execute import evaluate, execute
 from mmedge.runtime.manifest import Manifest, check_files, read_manifest
 from mmedge.runtime.next_token import GREEDY, GenerateOptions, OnToken
@@ -22,6 +22,7 @@ from mmedge.runtime.raw_inputs import RawInputs
 from mmedge.runtime.sampling import Sampling
 from mmedge.runtime.session import Session
 from mmedge.runtime.tokenizer import OnText, TextStream, open_tokenizer, texts
+from mmedge.strict import nearest
 from mmedge.tensors import Array
 from mmedge.wiring import Source, Wiring
 
@@ -32,9 +33,19 @@ class Bundle:
     """A compiled model. Use as a context manager, or call `close`.
 
     One bundle may be called from one thread at a time.
+
+    chosen, passed_over: by component, the engine that runs it, and the better ones that this
+        machine cannot run, each with the reason. load_ms: how long the engine took to open.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        *,
+        threads: int | None = None,
+        engine: str | None = None,
+    ) -> None:
         self.directory = directory
         self.manifest = manifest
         self.raw_inputs = RawInputs(manifest, directory)
@@ -43,8 +54,9 @@ class Bundle:
             for source, substitute in self.wiring.substitutes.items()
             if substitute.file
         }
-        self._engines = OpenEngines(directory, manifest, threads=threads)
+        self._engines = OpenEngines(directory, manifest, threads=threads, kind=engine)
         self.chosen, self.load_ms = self._engines.chosen, self._engines.load_ms
+        self.passed_over = self._engines.passed_over
 
     @property
     def wiring(self) -> Wiring:
@@ -173,7 +185,12 @@ class Bundle:
         return self._engines.run(name, feeds)
 
     def labels(self, output: str) -> list[str] | None:
-        """Class names of an output, where the model has them."""
+        """Class names of an output, where the model has them; InputError for no output of it."""
+        if output not in self.wiring.outputs:
+            raise InputError(
+                f"the model has no output {output!r}",
+                hint=nearest(output, list(self.wiring.outputs)),
+            )
         file = self.manifest.labels.get(output)
         if file is None:
             return None
@@ -248,13 +265,16 @@ def _arrays(path: Path) -> Any:
         raise BundleError(f"{path.name} does not hold arrays", found=error, where=path) from error
 
 
-def load(directory: str | Path, *, threads: int | None = None) -> Bundle:
+def load(directory: str | Path, *, threads: int | None = None, engine: str | None = None) -> Bundle:
     """Open the bundle in `directory` after checking every file against its manifest.
 
     threads: intra-op threads of each engine; None lets the engine decide.
-    Raises BundleError for a tampered, truncated, incomplete or newer bundle, naming the file.
+    engine: the kind of engine to run ("tensorrt"); None takes the best that this machine can run,
+        of each component. What was asked for runs, or loading fails.
+    Raises BundleError for a tampered, truncated, incomplete or newer bundle, naming the file, and
+    MissingDependencyError where this machine can run no engine of a component.
     """
     path = Path(directory)
     manifest = read_manifest(path)
     check_files(path, manifest)
-    return Bundle(path, manifest, threads=threads)
+    return Bundle(path, manifest, threads=threads, engine=engine)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from mmedge.errors import BuildError, BundleError, InputError, MmedgeError
+from mmedge.errors import BuildError, BundleError, MmedgeError
+from mmedge.runtime.feeds import check_given
 from mmedge.runtime.onnxruntime_binding import BoundSession
 from mmedge.runtime.onnxruntime_session import CPU, Optimization, open_session
 from mmedge.strict import decode
@@ -150,26 +151,7 @@ class OnnxRuntimeRunner:
     def _check_feeds(self, feeds: Mapping[str, Array]) -> None:
         if self._session is None:
             raise MmedgeError(f"the engine of component {self.name!r} is closed")
-        names = [spec.name for spec in self._inputs]
-        if set(feeds) != set(names):
-            raise InputError(
-                f"component {self.name!r} was fed other inputs than it has",
-                found=", ".join(sorted(feeds)) or "nothing",
-                expected=", ".join(names),
-            )
-        sizes: dict[str, int] = {}
-        for spec in self._inputs:
-            if not isinstance(feeds[spec.name], np.ndarray):
-                raise InputError(
-                    f"input {spec.name!r} of component {self.name!r} is not a numpy array",
-                    found=type(feeds[spec.name]).__name__,
-                    expected=spec,
-                )
-            try:
-                spec.check(feeds[spec.name], {}, sizes)
-            except InputError as error:
-                error.details["where"] = f"component {self.name!r}"
-                raise
+        check_given(feeds, self._inputs, self.name)
 
 
 def _spec(node: Any, path: Path) -> TensorSpec:

@@ -6,7 +6,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import msgspec
 
 from mmedge.errors import BundleError
 from mmedge.strict import nearest
@@ -19,10 +21,19 @@ if TYPE_CHECKING:
 # number must not take the machine down.
 MOST_THREADS = 1024
 
-# Engine kind -> "module:class"; the class has `open(path, *, threads, options)`.
+# Engine kind -> "module:class"; the class has `open(path, *, threads, options)`, and one whose
+# engines are tied to a machine has `refusal(built_with)`, too.
 ENGINES = {
     "onnxruntime": "mmedge.runtime.onnxruntime_runner:OnnxRuntimeRunner",
+    "tensorrt": "mmedge.runtime.tensorrt.runner:TensorRTRunner",
 }
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why this machine is not to open an engine; hint: what to do, if not to build it again."""
+
+    why: str
+    hint: str | None = None
 
 
 class Runner(Protocol):
@@ -66,9 +77,19 @@ class Binding(Protocol):
         """`infer` from the inputs that are not shared to the outputs that are not.
 
         shared: input -> the output that every call writes into the same buffer.
-        buffers: by input, contiguous, of its dtype and shape; the caller may look at them
-            between calls, and starts anew by binding others.
+        buffers: by input, contiguous, of its dtype and shape: what they hold at first. An engine
+            on the host reads and writes these very arrays; one on a GPU keeps its own. The caller
+            starts anew by binding others.
         """
+        ...
+
+
+@runtime_checkable
+class GrowingBinding(Binding, Protocol):
+    """A Binding whose shared buffers may be longer after every call (a growing cache)."""
+
+    def grows(self) -> bool:
+        """Whether that is so."""
         ...
 
 
@@ -82,6 +103,21 @@ def open_engine(
     Raises BundleError for an unknown kind or a missing file, BuildError where the engine is
     refused, MissingDependencyError where its library is not installed.
     """
+    opened: Runner = _runner_class(kind, path).open(path, threads=threads, options=options)
+    return opened
+
+
+def refusal(kind: str, path: Path, *, built_with: Mapping[str, str]) -> Refusal | None:
+    """Why the engine is not to be opened on this machine, by what it was built with and for.
+
+    None where nothing is against it. Raises BundleError for an unknown kind.
+    """
+    refuses = getattr(_runner_class(kind, path), "refusal", None)
+    found: Refusal | None = None if refuses is None else refuses(built_with)
+    return found
+
+
+def _runner_class(kind: str, path: Path) -> Any:
     if kind not in ENGINES:
         raise BundleError(
             f"there is no engine kind {kind!r} in this mmedge",
@@ -89,7 +125,4 @@ def open_engine(
             hint=nearest(kind, list(ENGINES)),
         )
     module, _, name = ENGINES[kind].partition(":")
-    opened: Runner = getattr(importlib.import_module(module), name).open(
-        path, threads=threads, options=options
-    )
-    return opened
+    return getattr(importlib.import_module(module), name)

@@ -35,10 +35,9 @@ class TensorRT:
 
     def stamps(self, compute_capability: str | None) -> dict[str, str]:
         """What an engine built now is tied to: refused by a runtime where any of it is another."""
-        found = {self.name: self.version}
-        if compute_capability is not None:
-            found["compute_capability"] = compute_capability
-        return found
+        from mmedge.runtime.tensorrt.stamps import stamps
+
+        return stamps(self, compute_capability)
 
     def builder(self) -> Any:
         """A new IBuilder. BuildError where the library cannot make one (no driver, for some)."""
