@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmedge.artifact import Artifact, replace
+from mmedge.capabilities import capabilities
 from mmedge.errors import GraphError, MmedgeError, ProjectError
 from mmedge.graph.attention_blocks import attention_blocks
 from mmedge.graph.boundaries import infer_boundaries
@@ -15,7 +16,14 @@ from mmedge.graph.example import example_tensors, traceable
 from mmedge.graph.export import export_component
 from mmedge.graph.files import graph_specs, load_graph, save_graph, weight_bytes
 from mmedge.graph.layers import account_for_layers
-from mmedge.graph.passes import DEFAULT_PASSES, LEGALIZING_PASSES, PassRecord, run_passes
+from mmedge.graph.passes import (
+    DEFAULT_PASSES,
+    LEGALIZING_PASSES,
+    TARGET_PASSES,
+    PassRecord,
+    chosen,
+    run_passes,
+)
 from mmedge.graph.repeatable import check_repeatable
 from mmedge.graph.wire import learned_substitutes, wire
 from mmedge.project_modules import user_line
@@ -85,11 +93,15 @@ class Rewrite:
         graphs: dict[str, str] = {}
         models = {}
         record: dict[str, Any] = {}
+        settings = workspace.target.tensorrt
+        table = None if settings is None else capabilities(settings)
+        legalizing = chosen(LEGALIZING_PASSES, table, TARGET_PASSES)
+        simplifying = chosen(DEFAULT_PASSES, table)
         for name, path in artifact.graphs.items():
             workspace.progress(f"rewriting {name}")
             feeds = _debug_feeds(workspace, name, artifact) if workspace.config.debug else None
-            model, legalized = run_passes(load_graph(Path(path)), LEGALIZING_PASSES)
-            model, done = run_passes(model, DEFAULT_PASSES, feeds=feeds)
+            model, legalized = run_passes(load_graph(Path(path)), legalizing)
+            model, done = run_passes(model, simplifying, feeds=feeds)
             target = directory / f"{name}.onnx"
             save_graph(model, target)
             graphs[name], models[name] = str(target), model

@@ -1,0 +1,224 @@
+"""What the engines of a target take: a table of data by library, version and GPU.
+
+The tables are TOML files in `capability_tables`, one for each library; every row says where it is
+from. Nothing here asks which library it is: a library without a table has no limits to check.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from mmedge.errors import ProjectError
+from mmedge.strict import decode, read_toml
+from mmedge.targets import Target, TensorRTSettings
+
+TABLES = Path(__file__).resolve().parent / "capability_tables"
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A row that holds for versions from `since` on and before `before`; "" is no bound."""
+
+    since: str = ""
+    before: str = ""
+    source: str = ""
+
+
+class Opsets(Row, frozen=True, kw_only=True):
+    """Which versions of the ai.onnx operator set are parsed."""
+
+    oldest: int
+    newest: int
+
+
+class Passes(Row, frozen=True, kw_only=True):
+    """Graph passes, by name, that are left out or added for such an engine."""
+
+    leave_out: tuple[str, ...] = ()
+    add: tuple[str, ...] = ()
+    why: str
+
+
+class Formats(Row, frozen=True, kw_only=True):
+    """Number formats and the least compute capability of GPUs that have them; "" for any."""
+
+    names: tuple[str, ...]
+    least: str = ""
+
+
+class Operators(Row, frozen=True, kw_only=True):
+    """Operators that are taken where input `typed_input` has one of `types`; () is any type."""
+
+    names: tuple[str, ...]
+    domain: str = ""
+    types: tuple[str, ...] = ()
+    typed_input: int = 0
+    note: str = ""
+
+
+class Instead(Row, frozen=True, kw_only=True):
+    """What to do about operators that are not taken."""
+
+    names: tuple[str, ...]
+    hint: str
+
+
+class Limit(Row, frozen=True, kw_only=True):
+    """What refuses a node of an operator that is taken; all conditions that are given must hold.
+
+    attribute: it is set, and to none of `unless`. input, output: it is there.
+    not_constant: this input is computed. not_zero: this input is anything but constant zeros.
+    type_of: an input and its type. rank: an input and its number of axes.
+    unequal: two inputs whose last axes are known to differ.
+    constant_over: an input, and a number that it exceeds.
+    silent: it is not refused with an error, but gives wrong results.
+    """
+
+    operators: tuple[str, ...]
+    why: str
+    hint: str
+    attribute: str = ""
+    unless: tuple[int | float | str, ...] = ()
+    input: int | None = None
+    output: int | None = None
+    not_constant: int | None = None
+    not_zero: int | None = None
+    type_of: tuple[int, str] | None = None
+    rank: tuple[int, int] | None = None
+    unequal: tuple[int, int] | None = None
+    constant_over: tuple[int, int] | None = None
+    silent: bool = False
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that is known of a library, or of one version of it."""
+
+    library: str
+    title: str
+    sources: dict[str, str]
+    opsets: tuple[Opsets, ...]
+    passes: tuple[Passes, ...]
+    precisions: tuple[Formats, ...]
+    types: tuple[Formats, ...]
+    operators: tuple[Operators, ...]
+    instead: tuple[Instead, ...]
+    limits: tuple[Limit, ...]
+
+    def taken(self, domain: str, operator: str) -> Operators | None:
+        """The row of an operator, or None where it is not taken."""
+        rows = (r for r in self.operators if operator in r.names and r.domain == domain)
+        return next(rows, None)
+
+    def hint(self, operator: str) -> str:
+        """What to do instead of an operator that is not taken."""
+        hints = (row.hint for row in self.instead if operator in row.names)
+        return next(hints, "write that part of the model with other operators")
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    """ "10.13" -> (10, 13): as text, it would come before "10.3"."""
+    return tuple(map(int, text.split(".")))
+
+
+@cache
+def read_table(library: str) -> Table:
+    """The whole table of a library. ProjectError where it has none, or a row is wrong."""
+    path = TABLES / f"{library}.toml"
+    return decode(read_toml(path), Table, where=path)
+
+
+@cache
+def capabilities(settings: TensorRTSettings) -> Table:
+    """The rows that hold for this library's version. ProjectError for a version before them all."""
+    table = read_table(settings.library)
+    version = version_of(settings.version)
+
+    def holding(rows: tuple[AnyRow, ...]) -> tuple[AnyRow, ...]:
+        return tuple(row for row in rows if _holds(row, version))
+
+    found = msgspec.structs.replace(
+        table,
+        **{
+            name: holding(getattr(table, name))
+            for name in (
+                "opsets",
+                "passes",
+                "precisions",
+                "types",
+                "operators",
+                "instead",
+                "limits",
+            )
+        },
+    )
+    if not found.opsets:
+        known = min((row.since for row in table.opsets), key=version_of)
+        raise ProjectError(
+            f"nothing is known of what {table.title} {settings.version} takes",
+            expected=f"{table.title} {known} or later",
+            hint="correct [tensorrt] version in the target's file",
+        )
+    return found
+
+
+def check_precision(target: Target, precision: str) -> None:
+    """Raise ProjectError where the target's GPU or library has no such number format."""
+    named = tuple(p for p in target.precisions if _available(target, p))
+    if precision in named:
+        return
+    found = f"{precision!r} for {target.name}"
+    if target.tensorrt is not None:
+        gpu = target.tensorrt
+        found += f": {gpu.library} {gpu.version}, compute capability {gpu.compute_capability}"
+        least = _least(target, precision)
+        found += f"; {precision} needs {least} or more" if least else ""
+    raise ProjectError(
+        f"the target {target.name!r} cannot compute in {precision}",
+        found=found,
+        expected=", ".join(named),
+        hint=f"--precision {_nearest(precision, named)}" if named else None,
+    )
+
+
+# From a format, those to try instead: the ones most like it first.
+NEAREST = {
+    "fp4": ("int4", "fp8", "int8", "bf16", "fp16"),
+    "fp8": ("int8", "bf16", "fp16"),
+    "int4": ("int8", "fp16"),
+    "int8": ("fp16", "bf16"),
+    "bf16": ("fp16", "tf32"),
+    "fp16": ("bf16", "tf32"),
+    "tf32": ("fp32",),
+}
+
+
+def _nearest(precision: str, named: tuple[str, ...]) -> str:
+    liked = [other for other in NEAREST.get(precision, ()) if other in named]
+    return (liked or list(named))[0]
+
+
+def _available(target: Target, precision: str) -> bool:
+    if target.tensorrt is None:
+        return True
+    rows = [r for r in capabilities(target.tensorrt).precisions if precision in r.names]
+    gpu = version_of(target.tensorrt.compute_capability)
+    return any(not row.least or gpu >= version_of(row.least) for row in rows)
+
+
+def _least(target: Target, precision: str) -> str:
+    assert target.tensorrt is not None
+    rows = [r for r in capabilities(target.tensorrt).precisions if precision in r.names]
+    return rows[0].least if rows and not _available(target, precision) else ""
+
+
+def _holds(row: Row, version: tuple[int, ...]) -> bool:
+    return not (
+        (row.since and version < version_of(row.since))
+        or (row.before and version >= version_of(row.before))
+    )
