@@ -24,10 +24,11 @@ PROPOSAL = "proposal.json"
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """proposal.json: the project's directory and what would be its mmedge.toml."""
+    """proposal.json: the project's directory, what would be its mmedge.toml, and remarks on it."""
 
     directory: str
     file: ProjectFile
+    remarks: tuple[str, ...] = ()
 
 
 def proposed_project(
@@ -48,11 +49,13 @@ def proposed_project(
     if kept is None:
         found = propose(checkpoint, samples=samples, trust_remote_code=trust_remote_code)
         # Through JSON and back, so that the first compile has exactly what the next will read.
-        text = msgspec.json.encode(_Kept(str(found.project.directory), found.project.file))
+        text = msgspec.json.encode(
+            _Kept(str(found.project.directory), found.project.file, found.remarks())
+        )
         kept = msgspec.json.decode(text, type=_Kept)
         if place is not None:
             _write(place, text)
-    return Project(Path(kept.directory), kept.file)
+    return Project(Path(kept.directory), kept.file, remarks=kept.remarks)
 
 
 def _key(checkpoint: Path, samples: tuple[str, ...], *, trust_remote_code: bool) -> str | None:

@@ -99,6 +99,8 @@ def compile_project(
     keep = partial(proposed_project, cache=store.directory, use_cache=use_cache)
     project = _project_at(Path(path), samples, partial(keep, trust_remote_code=trusted))
     config = merge(project.file.compile, settings, where=project.directory)
+    for remark in project.remarks:
+        progress(remark)
     device = load_target(target)
     destination = Path(output).resolve()
     check_replaceable(destination, ours=is_bundle)
@@ -114,6 +116,7 @@ def compile_project(
         artifact, timeline = run_stages(_first(workspace), workspace, store, use_cache=use_cache)
         report = build_report(artifact, project, device, timeline)
         report["resources"] = room.to_dict()
+        report["remarks"] = project.remarks
         progress("writing the bundle")
         manifest = pack(artifact, project, destination, report=report, render=render_html)
     return Compiled(destination, manifest, report)

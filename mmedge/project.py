@@ -56,9 +56,13 @@ CHECKPOINT_CONFIG = "config.json"
 class Project:
     """A project directory and its decoded file. Nothing is imported until it is asked for."""
 
-    def __init__(self, directory: Path, file: ProjectFile) -> None:
+    def __init__(
+        self, directory: Path, file: ProjectFile, *, remarks: tuple[str, ...] = ()
+    ) -> None:
+        """remarks: what its user should be told, of a project that was proposed."""
         self.directory = directory
         self.file = file
+        self.remarks = remarks
 
     @property
     def name(self) -> str:

@@ -61,6 +61,14 @@ class Proposed:
         options = self.project.file.processor
         return list(load_processor(options, where="[processor]").raw_inputs()) if options else []
 
+    def remarks(self) -> tuple[str, ...]:
+        """What a user of the bundle must know of how raw inputs become tensors."""
+        found = list(self.processor.notes)
+        if not self.raw_inputs():
+            why = self.processor.reason or "its recipe declares tensors"
+            found.append(f"the bundle takes tensors, no images, texts or sounds: {why}")
+        return tuple(found)
+
 
 def is_checkpoint_directory(path: Path) -> bool:
     """Whether `path` is a Hugging Face or adapter directory."""

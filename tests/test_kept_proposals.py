@@ -172,3 +172,18 @@ def test_clearing_the_cache_removes_it(clip: Path, tmp_path: Path) -> None:
     assert removed == 1
     assert freed > 0
     assert not list(tmp_path.glob("cache/*"))
+
+
+def test_what_a_user_must_know_is_kept_too(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    owl = checkpoint("owlv2")
+    found = [proposed_project(owl, cache=tmp_path, use_cache=True).remarks for _ in range(2)]
+    assert found[0] == found[1]
+    assert "takes tensors, no images, texts or sounds: the processor Owlv2Processor" in found[0][0]
+
+
+def test_a_chat_template_that_is_broken_is_told(clip: Path, checkpoint: Checkpoint) -> None:
+    directory = clip.parent / "smolvlm"
+    shutil.copytree(checkpoint("smolvlm"), directory)
+    (directory / "chat_template.jinja").write_text("{% if x %}")
+    project = proposed_project(directory, cache=clip.parent / "cache", use_cache=True)
+    assert any("chat template" in remark for remark in project.remarks)

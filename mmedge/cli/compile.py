@@ -153,6 +153,7 @@ def _sentences(report: dict[str, Any]) -> list[RenderableType]:
             lines += [warning(reason) for reason in dirty]
         else:
             lines.append(f"{ratio['value']:.2f}x PyTorch eager {span}")
+    lines += [warning(remark) for remark in report["remarks"]]
     lines += _native(report)
     lines += _memory(report)
     lines.append(f"bundle: {report['bundle']}  (open report.html)")

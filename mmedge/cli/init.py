@@ -29,7 +29,12 @@ def command(path: Path, output: Path | None, force: bool, as_json: bool) -> None
         else _guessed(path, output, force)
     )
     facts = {"written": str(written), "text": text}
-    emit(facts, as_json=as_json, render=lambda f: f"{f['text']}\nwritten to {f['written']}")
+    if as_json:
+        emit(facts, as_json=True, render=str)
+        return
+    # As it is in the file: no line of TOML may be wrapped.
+    click.echo(text, nl=not text.endswith("\n"))
+    click.echo(f"written to {written}", err=True)
 
 
 def _proposed(path: Path, output: Path | None, force: bool) -> tuple[Path, str]:

@@ -26,6 +26,7 @@ from mmedge.graph.passes import (
 )
 from mmedge.graph.repeatable import check_repeatable
 from mmedge.graph.wire import learned_substitutes, wire
+from mmedge.project import PROJECT_FILE
 from mmedge.project_modules import user_line
 from mmedge.recipes import ComponentModule, Split, load_recipe
 from mmedge.stage import Workspace
@@ -133,17 +134,25 @@ def make_split(workspace: Workspace) -> Split:
     try:
         split = recipe.split(workspace.model, project, options, example)
         check_repeatable(split, example)
-    except MmedgeError:
+    except MmedgeError as error:
+        if workspace.config.cache_capacity is not None and "key 'capacity'" in error.what:
+            raise ProjectError(
+                "--cache-capacity is for models whose decoder keeps a cache",
+                found=f"recipe {name!r}, which makes no such decoder",
+                hint="leave it out",
+            ) from error
         raise
     except Exception as error:
+        written = (project.directory / PROJECT_FILE).is_file()
+        first = "" if written else f"`mmedge init {project.directory}` writes {PROJECT_FILE}; then "
         given = ", ".join(f"{k}: {str(t.dtype)[6:]}{list(t.shape)}" for k, t in example.items())
         raise ProjectError(
             "the model's forward failed on the declared inputs",
             found=f"{type(error).__name__}: {error}",
             expected=f"forward to accept {given}",
             where=user_line(project.directory, error),
-            hint="if this is not what forward itself complains of, correct [inputs]: names, shapes "
-            "and dtypes are those of forward's arguments",
+            hint=f"if this is not what forward itself complains of, {first}correct [inputs]: "
+            "names, shapes and dtypes are those of forward's arguments",
         ) from error
     return split
 

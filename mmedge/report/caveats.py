@@ -32,7 +32,14 @@ class Caveat:
 
 def caveats(report: dict[str, Any]) -> tuple[Caveat, ...]:
     """Every caveat that the report's own numbers give reason for."""
-    judges = (_of_verification, _of_native_engines, _of_layers, _of_size, _of_measurement)
+    judges = (
+        _of_remarks,
+        _of_verification,
+        _of_native_engines,
+        _of_layers,
+        _of_size,
+        _of_measurement,
+    )
     found = [caveat for judge in judges for caveat in judge(report)]
     return tuple(sorted(found, key=lambda caveat: not caveat.serious))
 
@@ -54,6 +61,14 @@ def disturbances(report: dict[str, Any]) -> list[str]:
                 f"{times(ratio['value'])} the time of the first ({interval(ratio)}, 95%)."
             )
     return found
+
+
+def _of_remarks(report: dict[str, Any]) -> list[Caveat]:
+    """What the checkpoint's files told of raw inputs: a template that cannot be used, ..."""
+    return [
+        Caveat("Raw inputs", f"{remark[:1].upper()}{remark[1:]}.", serious=False)
+        for remark in report["remarks"]
+    ]
 
 
 def _of_verification(report: dict[str, Any]) -> list[Caveat]:

@@ -17,9 +17,17 @@ def compile_command(report: dict[str, Any]) -> str:
     words = ["mmedge", "compile", PROJECT, "-o", f"{report['name']}.mmedge"]
     words += ["--target", report["target"]["name"]]
     for key, value in changed_settings(report).items():
-        flag = f"--{key.replace('_', '-')}"
-        words += [flag] if value is True else [flag, str(value)]
+        words += _words(key, value)
     return shlex.join(words)
+
+
+def _words(key: str, value: Any) -> list[str]:
+    if key == "shapes":
+        return [word for axis, sizes in value.items() for word in ("--shape", f"{axis}={sizes}")]
+    if key == "workspace_bytes":
+        return ["--workspace", f"{value}B"]
+    flag = f"--{key.replace('_', '-')}"
+    return [flag] if value is True else [flag, str(value)]
 
 
 def changed_settings(report: dict[str, Any]) -> dict[str, Any]:
@@ -41,7 +49,14 @@ def _in_words(key: str, value: Any) -> str:
         return _UNSET.get(key, "not set")
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items()) or "not set"
     return str(value)
 
 
-_UNSET = {"opset": "the target's", "threads": "all cores"}
+_UNSET = {
+    "opset": "the target's",
+    "threads": "all cores",
+    "optimization_level": "the builder's",
+    "workspace_bytes": "no limit",
+}

@@ -116,6 +116,14 @@ def test_init_writes_what_is_proposed(run: Any, changed: Callable[[str], Path]) 
     assert run("init", directory, "--force").code == 0
 
 
+def test_init_prints_the_file_as_it_is(run: Any, changed: Callable[[str], Path]) -> None:
+    """However long its lines are: the output may go into a file."""
+    done = run("init", changed("whisper"))
+    assert done.code == 0
+    assert done.out == (Path(done.err.split()[-1])).read_text()
+    assert "written to" in done.err
+
+
 def test_init_writes_the_same_elsewhere(
     run: Any, changed: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def complete_report(
     optional: bool = False,
     generates: bool = False,
     attends: bool = False,
+    own_engines: bool = False,
 ) -> dict[str, Any]:
     """A report of encoders side by side, and a last component "fusion" that joins them.
 
@@ -38,6 +39,7 @@ def complete_report(
     speedup: value, low and high of the measured speed-up, end to end and by component.
     optional: the first input may be absent, and the runs without it were compared.
     attends: fusion has one attention, fused.
+    own_engines: the target has engines of its own, and fusion's was built.
     generates: fusion is a decoder with one cache tensor, and the output is "tokens".
     """
     encoders = [f"encoder_{i}" for i in range(components - 1)]
@@ -67,7 +69,10 @@ def complete_report(
         "raw_inputs": {},
         "substitutes": {source: [f"zeros stand in for {sources[0]}"] for source in absent},
         "components": parts,
-        "native": {},
+        "native": {part["name"]: native(built=part["name"] == "fusion") for part in parts}
+        if own_engines
+        else {},
+        "remarks": [],
         "unused_layers": [],
         "verification": verification(parts, output, absent),
         "measurement": measurement(encoders if generates else [*encoders, "fusion"], speedup),
@@ -85,6 +90,30 @@ def complete_report(
     }
 
 
+def native(*, built: bool) -> dict[str, Any]:
+    sizes = {"min": 1, "opt": 4, "max": 16}
+    plan = {
+        "kind": "tensorrt",
+        "library": "tensorrt_rtx",
+        "precision": "fp32",
+        "profiles": [{"batch": sizes}],
+        "compute_capability": "8.6",
+        "optimization_level": None,
+        "workspace_bytes": None,
+    }
+    engine = {
+        "kind": "tensorrt",
+        "path": None,
+        "file": "engines/fusion.sm86.engine",
+        "precision": "fp32",
+        "built_with": {"tensorrt_rtx": "1.7.1.116", "compute_capability": "8.6"},
+        "size_bytes": 4000,
+        "options": {"library": "tensorrt_rtx"},
+        "memory": {"weights_bytes": 3000, "activations_bytes": 512},
+    }
+    return {"plan": plan, "engine": engine if built else None}
+
+
 def target() -> dict[str, Any]:
     return {
         "name": "cpu",
@@ -94,6 +123,7 @@ def target() -> dict[str, Any]:
         "precisions": ["fp32", "int8"],
         "description": "Any CPU.",
         "providers": ["CPUExecutionProvider"],
+        "tensorrt": None,
         "threads": {"intra_op": 0, "inter_op": 1},
         "facts": {},
     }
@@ -116,6 +146,10 @@ def provenance(name: str) -> dict[str, Any]:
             "trust_remote_code": False,
             "ignore_estimate": False,
             "cache_capacity": None,
+            "precision": "fp32",
+            "shapes": {},
+            "optimization_level": None,
+            "workspace_bytes": None,
         },
         "target": "cpu",
         "versions": {"mmedge": "0.1.0", "torch": "2.13.0"},

@@ -160,3 +160,30 @@ def test_the_command_has_what_is_not_the_default(report: dict[str, Any]) -> None
 
 def test_the_command_is_safe_to_paste(make_report: Any) -> None:
     assert "'a; rm b.mmedge'" in compile_command(make_report(name="a; rm b"))
+
+
+def test_remarks_on_raw_inputs_are_told(report: dict[str, Any]) -> None:
+    report["remarks"] = ["the chat template cannot be rendered: TemplateSyntaxError"]
+    (caveat,) = (item for item in verdict(report).caveats if item.title == "Raw inputs")
+    assert not caveat.serious
+    assert caveat.text == "The chat template cannot be rendered: TemplateSyntaxError."
+
+
+def test_engines_that_did_not_run_are_a_serious_caveat(make_report: Any) -> None:
+    report = make_report(own_engines=True)
+    report["measurement"] |= {"end_to_end": None, "components": {}, "why": "run by tensorrt_rtx"}
+    assert _titles(report)["The target's engines have not run yet"]
+    assert _figures(report)["Speed-up"].note == "run by tensorrt_rtx"
+    assert "on the target" in _figures(report)["Latency, median"].note
+
+
+def test_shapes_and_sizes_are_reproduced(report: dict[str, Any]) -> None:
+    report["provenance"]["config"] |= {
+        "shapes": {"batch": "1:4:16", "length": "8,16"},
+        "workspace_bytes": 5 * 10**8,
+        "precision": "fp16",
+    }
+    command = compile_command(report)
+    for words in ("--shape batch=1:4:16", "--shape length=8,16", "--precision fp16"):
+        assert words in command
+    assert "--workspace 500000000B" in command
