@@ -12,6 +12,9 @@ from mmedge.runtime.device.gpu import Gpu
 from mmedge.runtime.device.protocol import Event, Graph, Kind, Memory, Stream
 from mmedge.tensors import Array
 
+# CU_STREAM_NON_BLOCKING of cuda.h, for which pycuda has no name.
+NON_BLOCKING = 1
+
 
 class PycudaDevice:
     """pycuda.driver on the primary context. It knows no graphs."""
@@ -48,8 +51,8 @@ class PycudaDevice:
             ) from error
 
     def stream(self) -> Stream:
-        """A new one; pycuda names no flag for one that does not wait for the default stream."""
-        return _Stream(self.cuda.Stream())
+        """A new one, which does not wait for the default stream."""
+        return _Stream(self.cuda.Stream(NON_BLOCKING))
 
     def event(self) -> Event:
         """A new one, with timing, as pycuda's are by default."""
