@@ -9,7 +9,7 @@ PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_ARGS)
 
-.PHONY: demo test lint unit coverage clean
+.PHONY: demo test lint unit coverage bindings clean
 
 demo: $(VENV)/.compile
 	$(BIN)/mmedge compile examples/vqa --target cpu --output build/vqa.mmedge
@@ -47,7 +47,18 @@ $(VENV)/.compile: pyproject.toml constraints.txt
 $(VENV)/.dev: pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory $(BIN)/python
 	$(PIP) torch==2.13.0 --editable ".[dev]"
+	@$(MAKE) --no-print-directory bindings
 	@touch $@ $(VENV)/.compile
+
+# TensorRT's Python bindings alone, of the versions that mmedge supports: a few megabytes, by which
+# the tests see that each has what mmedge calls. Without them those tests are skipped.
+BINDINGS := tensorrt-cu12-bindings==10.3.0 tensorrt-cu12-bindings==10.13.3.9 \
+    tensorrt-cu13-bindings==10.16.1.11 tensorrt-cu13-bindings==11.4.0.106
+bindings:
+	@for wheel in $(BINDINGS); do \
+	    $(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps $(PIP_ARGS) \
+	        --dest $(VENV)/wheels $$wheel || echo "not tested here: $$wheel"; \
+	done
 
 $(BIN)/python:
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not installed: make PYTHON=<a Python 3.10 to 3.12>"; exit 1; }
