@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmedge.profiling.bundle import measure_bundle
 from mmedge.runtime.bundle import load
+from mmedge.runtime.engines_taken import engines_taken
 from mmedge.verify.golden import check_golden
 
 if TYPE_CHECKING:
@@ -29,18 +30,20 @@ def verify_bundle(
     *,
     against: str | Path | None = None,
     threads: int | None = None,
+    engine: str | None = None,
     progress: Progress = _silent,
 ) -> dict[str, Any]:
     """Check every file of a bundle, and that its golden inputs give the model's outputs here.
 
     against: the model project; the whole evaluation set and the task metric are then compared
         with PyTorch.
+    engine: the kind of engine to check; None checks the best that this machine can run.
     Raises BundleError for a damaged bundle, VerificationError where outputs differ, and
     CheckpointError if the bundle was compiled from another checkpoint.
     """
     progress("checking files and golden outputs")
-    with load(bundle, threads=threads) as opened:
-        facts = check_golden(opened)
+    with load(bundle, threads=threads, engine=engine) as opened:
+        facts = check_golden(opened) | engines_taken(opened)
         if against is not None:
             from mmedge.verify.stages import check_against
 
@@ -55,15 +58,22 @@ def profile_bundle(
     against: str | Path | None = None,
     seconds: float = 10.0,
     threads: int | None = None,
+    engine: str | None = None,
     progress: Progress = _silent,
 ) -> dict[str, Any]:
     """Latency of a bundle end to end and per component, load time and peak memory, on this machine.
 
     against: a model project; PyTorch eager then runs alternately in the same measurement.
+    engine: the kind of engine to measure; None measures the best that this machine can run.
     """
     workspace = None if against is None else _live_model(bundle, against, threads, progress)
     return measure_bundle(
-        Path(bundle), workspace=workspace, seconds=seconds, threads=threads, progress=progress
+        Path(bundle),
+        workspace=workspace,
+        seconds=seconds,
+        threads=threads,
+        engine=engine,
+        progress=progress,
     )
 
 

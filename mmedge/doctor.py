@@ -13,7 +13,7 @@ from mmedge.recipes import available_recipes
 from mmedge.targets import list_targets
 
 # Import name -> distribution name, where they differ.
-DISTRIBUTIONS = {"PIL": "pillow", "onnx_ir": "onnx-ir"}
+DISTRIBUTIONS = {"PIL": "pillow", "onnx_ir": "onnx-ir", "cuda": "cuda-core"}
 
 
 def examine() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from mmedge.errors import MissingDependencyError
@@ -18,10 +19,20 @@ EXTRAS = {
     "onnxruntime": ("onnxruntime", "running bundles on a CPU"),
     "tensorrt_rtx": ("rtx", "building and running engines of TensorRT for RTX"),
     "tensorrt": ("tensorrt", "building and running engines of TensorRT"),
+    "cuda": ("cuda", "running engines on a GPU, through cuda.core"),
+    "pycuda": ("pycuda", "running engines on a GPU, where there is no cuda.core"),
     "PIL": ("image", "decoding and resizing images"),
     "tokenizers": ("text", "turning text into token ids"),
     "transformers": ("hf", "Hugging Face checkpoint directories"),
 }
+
+
+def is_installed(module: str) -> bool:
+    """Whether `module` can be found; it is not imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # an import hook, a parent that is missing or half installed
+        return False
 
 
 def missing(error: ImportError) -> MissingDependencyError | None:

@@ -33,6 +33,11 @@ class FiniteRange(click.FloatRange):
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+engine = click.option(
+    "--engine",
+    metavar="KIND",
+    help="Run this kind of engine (tensorrt, onnxruntime), or fail; by default the best that runs.",
+)
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import THREADS, FiniteRange, as_json, emit, progress, quiet, size, warning
+from mmedge.cli.console import (
+    THREADS,
+    FiniteRange,
+    as_json,
+    emit,
+    engine,
+    progress,
+    quiet,
+    size,
+    warning,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     help="How long to measure.",
 )
 @click.option("--threads", type=THREADS, help="Threads for the engine and for PyTorch.")
+@engine
 @as_json
 @quiet
 def command(
@@ -30,6 +41,7 @@ def command(
     against: str | None,
     seconds: float,
     threads: int | None,
+    engine: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -38,7 +50,12 @@ def command(
 
     with progress(quiet=quiet) as show:
         facts = profile_bundle(
-            bundle, against=against, seconds=seconds, threads=threads, progress=show
+            bundle,
+            against=against,
+            seconds=seconds,
+            threads=threads,
+            engine=engine,
+            progress=show,
         )
     emit(facts, as_json=as_json, render=_table)
 
@@ -68,6 +85,8 @@ def _cells(summary: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _sentences(facts: dict[str, Any]) -> list[RenderableType]:
+    from mmedge.runtime.engines_taken import sentences
+
     lines: list[RenderableType] = []
     speedup = facts["end_to_end"]["speedup"]
     if speedup:
@@ -83,4 +102,5 @@ def _sentences(facts: dict[str, Any]) -> list[RenderableType]:
         f"cold: import {cold['import_ms']:.0f} ms, load {cold['load_ms']:.0f} ms, "
         f"first run {cold['first_run_ms']:.1f} ms; peak memory of that process {memory}"
     )
-    return [*lines, *[warning(f"disturbed: {reason}") for reason in facts["dirty"]]]
+    lines += [warning(f"disturbed: {reason}") for reason in facts["dirty"]]
+    return lines + [warning(line) for line in sentences(facts)]

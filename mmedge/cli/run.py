@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import THREADS, FiniteRange, as_json, emit, strong
+from mmedge.cli.console import THREADS, FiniteRange, as_json, emit, engine, strong
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,6 +46,7 @@ SHOWN_VALUES = 8
     "--stop-token", type=click.IntRange(0), multiple=True, help="End at this token id, too."
 )
 @click.option("--threads", type=THREADS, help="Threads for the engine.")
+@engine
 @click.option("--save", type=click.Path(), help="Also write all outputs to this file, as .npz.")
 @as_json
 def command(
@@ -56,6 +57,7 @@ def command(
     audio: tuple[str, ...],
     stop_token: tuple[int, ...],
     threads: int | None,
+    engine: str | None,
     save: str | None,
     as_json: bool,
     **settings: Any,
@@ -64,9 +66,12 @@ def command(
     from mmedge import runtime
     from mmedge.cli.run_inputs import parse_inputs
     from mmedge.cli.run_tokens import answer, as_facts, check_generates
+    from mmedge.runtime.engines_taken import engines_taken, sentences
 
     settings["stop_token"] = stop_token or None
-    with runtime.load(bundle, threads=threads) as opened:
+    with runtime.load(bundle, threads=threads, engine=engine) as opened:
+        for line in sentences(engines_taken(opened)):
+            click.echo(f"· {line}", err=True)
         given = parse_inputs(inputs, {"image": image, "text": text, "audio": audio}, opened)
         if opened.wiring.generation is not None:
             tokens, printed = answer(opened, given, settings, stream=not as_json)

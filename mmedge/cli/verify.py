@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import THREADS, as_json, emit, progress, quiet
+from mmedge.cli.console import THREADS, as_json, emit, engine, progress, quiet, warning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path())
 @click.option("--against", type=click.Path(), help="The model project, to compare with PyTorch.")
 @click.option("--threads", type=THREADS, help="Threads for the engine.")
+@engine
 @as_json
 @quiet
 def command(
-    bundle: str, against: str | None, threads: int | None, as_json: bool, quiet: bool
+    bundle: str,
+    against: str | None,
+    threads: int | None,
+    engine: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Check BUNDLE: every file's hash, and its golden inputs on this machine.
 
@@ -28,13 +34,17 @@ def command(
     from mmedge.bundles import verify_bundle
 
     with progress(quiet=quiet) as show:
-        facts = verify_bundle(bundle, against=against, threads=threads, progress=show)
+        facts = verify_bundle(
+            bundle, against=against, threads=threads, engine=engine, progress=show
+        )
     emit(facts, as_json=as_json, render=_table)
 
 
 def _table(facts: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
+
+    from mmedge.runtime.engines_taken import sentences
 
     table = Table(title=f"{facts['bundle']}: {facts['examples']} golden examples are equal")
     for heading in ("output", "largest difference", "relative", "cosine", "allowed"):
@@ -49,4 +59,4 @@ def _table(facts: dict[str, Any]) -> RenderableType:
             table.add_row(label + name, *moved, cosine, allowed)
     task = facts.get("against", {}).get("task")
     lines = [f"{task['metric']}: {task['before']:.4f} -> {task['after']:.4f}"] if task else []
-    return Group(table, *lines)
+    return Group(table, *lines, *map(warning, sentences(facts)))

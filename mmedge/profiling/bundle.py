@@ -16,6 +16,7 @@ from mmedge.profiling.memory import run_measured
 from mmedge.profiling.record import as_record
 from mmedge.profiling.stages import END_TO_END_SHARE, eager
 from mmedge.runtime.bundle import Bundle, load
+from mmedge.runtime.engines_taken import engines_taken
 from mmedge.runtime.next_token import COMPARED
 from mmedge.stage import Workspace
 from mmedge.tensors import Array
@@ -30,6 +31,7 @@ def measure_bundle(
     workspace: Workspace | None,
     seconds: float,
     threads: int | None,
+    engine: str | None = None,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
     """Profile the bundle in `directory` on its golden inputs, at the batch size to optimise for.
@@ -37,8 +39,8 @@ def measure_bundle(
     workspace: the PyTorch model to measure alternately with it, if any.
     """
     progress("cold start and memory, in a process of its own")
-    cold = [cold_start(directory, threads) for _ in range(COLD_STARTS)]
-    with load(directory, threads=threads) as bundle, watch() as state:
+    cold = [cold_start(directory, threads, engine=engine) for _ in range(COLD_STARTS)]
+    with load(directory, threads=threads, engine=engine) as bundle, watch() as state:
         inputs = _inputs(bundle)
         run = partial(bundle.run, inputs, options=COMPARED)
         calls: dict[str, Callable[[], object]] = {"engine": run}
@@ -47,11 +49,11 @@ def measure_bundle(
         progress(f"measuring end to end for {seconds * END_TO_END_SHARE:.0f} s")
         whole = measure_interleaved(calls, seconds=seconds * END_TO_END_SHARE)
         components = _components(bundle, inputs, seconds * (1 - END_TO_END_SHARE), progress)
-        engines = {name: engine.kind for name, engine in bundle.chosen.items()}
+        taken = engines_taken(bundle)
     return {
         "bundle": str(directory),
         "name": bundle.manifest.name,
-        "engines": engines,
+        **taken,
         "batch": len(next(iter(inputs.values()))),
         "threads": threads,
         "machine": fingerprint(),
@@ -62,10 +64,12 @@ def measure_bundle(
     }
 
 
-def cold_start(directory: Path, threads: int | None) -> dict[str, Any]:
+def cold_start(
+    directory: Path, threads: int | None, *, engine: str | None = None
+) -> dict[str, Any]:
     """Load and run the bundle once in a new process: milliseconds and peak memory of it all."""
     arguments = [sys.executable, "-m", "mmedge.profiling.cold_start", str(directory)]
-    arguments += [str(threads)] if threads else []
+    arguments += [str(threads or 0), *([engine] if engine else [])]
     use = run_measured(arguments, timeout_s=COLD_START_LIMIT_S)
     if use.exit_code != 0:
         raise BundleError(

@@ -1,4 +1,7 @@
-"""`python -m mmedge.profiling.cold_start BUNDLE [THREADS]`: one load and two runs, as JSON."""
+"""`python -m mmedge.profiling.cold_start BUNDLE [THREADS [ENGINE]]`: load and two runs, as JSON.
+
+THREADS 0 leaves it to the engine; ENGINE is the kind to run.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ def main() -> None:
     from mmedge.runtime.next_token import COMPARED
 
     times.append(time.perf_counter())
-    threads = int(sys.argv[2]) if len(sys.argv) > 2 else None
-    with load(sys.argv[1], threads=threads) as bundle:
+    given_threads, given_engine = (*sys.argv[2:4], None, None)[:2]
+    threads = int(given_threads or 0) or None
+    with load(sys.argv[1], threads=threads, engine=given_engine) as bundle:
         times.append(time.perf_counter())
         inputs, _ = bundle.golden()
         one = {name: array[:1] for name, array in inputs.items()}

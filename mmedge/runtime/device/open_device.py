@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 
 from mmedge.errors import MissingDependencyError
+from mmedge.optional import is_installed
 from mmedge.runtime.device.gpu import find_gpu
 from mmedge.runtime.device.protocol import Device
 
@@ -20,12 +20,12 @@ ADAPTERS = {
 def installed_library() -> str:
     """The library that `open_device` takes. Raises MissingDependencyError if there is none."""
     for name in ADAPTERS:
-        if _is_there(name):
+        if is_installed(name):
             return name
     raise MissingDependencyError(
         "running engines on a GPU needs cuda.core or pycuda, and neither is installed",
         expected=" or ".join(ADAPTERS),
-        hint="pip install 'mmedge[cuda]'; on a Jetson with CUDA 11: pip install pycuda",
+        hint="pip install 'mmedge[cuda]'; where CUDA is older than 12: pip install pycuda",
     )
 
 
@@ -35,10 +35,3 @@ def open_device() -> Device:
     module, _, name = ADAPTERS[installed_library()].partition(":")
     device: Device = getattr(importlib.import_module(module), name)(gpu)
     return device
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # the package above it is missing, or is half installed
-        return False

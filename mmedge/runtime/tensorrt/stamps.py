@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmedge.errors import MissingDependencyError
-from mmedge.optional import EXTRAS
+from mmedge.optional import EXTRAS, is_installed
 from mmedge.runtime.device.gpu import Gpu, find_gpu, l4t_release
 from mmedge.runtime.device.open_device import installed_library
 from mmedge.runtime.runner import Refusal
@@ -62,7 +61,7 @@ def refusal(built_with: Mapping[str, str]) -> Refusal | None:
     if not libraries:
         return Refusal("it does not say which TensorRT it was built with")
     (name,) = libraries[:1]
-    if importlib.util.find_spec(name) is None:
+    if not is_installed(name):
         extra, _purpose = EXTRAS[name]
         return Refusal(f"{name} is not installed", hint=f"pip install 'mmedge[{extra}]'")
     try:
