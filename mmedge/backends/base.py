@@ -66,6 +66,10 @@ class NativeBackend(Protocol):
 
     kind: str
 
+    def check(self, graphs: Mapping[str, Path], target: Target) -> None:
+        """Raise BuildError with all that the target does not take, before anything is built."""
+        ...
+
     def plans(
         self,
         wiring: Wiring,

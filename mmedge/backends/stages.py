@@ -9,9 +9,11 @@ import msgspec
 from mmedge.artifact import Artifact, EngineFile, replace
 from mmedge.axis_shapes import narrowed, read_shapes
 from mmedge.backends.base import native_backend, portable_backend
+from mmedge.backends.device_memory import check_fits
 from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.errors import BuildError
 from mmedge.stage import Workspace
+from mmedge.targets import Target
 
 
 class Build:
@@ -22,12 +24,13 @@ class Build:
     """
 
     name = "build"
-    requires: tuple[str, ...] = ("rewrite",)
+    requires: tuple[str, ...] = ("precision",)
     config_keys: tuple[str, ...] = ("shapes", "optimization_level", "workspace_bytes")
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with an engine for each component."""
         artifact = _shaped(artifact, workspace)
+        _check_graphs(artifact, workspace.target)
         portable = portable_backend(workspace.target)
         engines: dict[str, EngineFile] = {}
         for component in artifact.wired.components:
@@ -62,6 +65,14 @@ def _shaped(artifact: Artifact, workspace: Workspace) -> Artifact:
     return replace(artifact, wiring=msgspec.structs.replace(wiring, axes=axes))
 
 
+def _check_graphs(artifact: Artifact, target: Target) -> None:
+    """Everything that the target's own engines do not take is told at once, before any is built."""
+    backend = native_backend(target)
+    if backend is not None:
+        names = [component.name for component in artifact.wired.components]
+        backend.check({name: Path(artifact.graphs[name]) for name in names}, target)
+
+
 def _plans(artifact: Artifact, workspace: Workspace) -> dict[str, EnginePlan]:
     """How the target's own engines are built; none where it runs the portable ones."""
     backend = native_backend(workspace.target)
@@ -94,4 +105,5 @@ def _native_engines(
             built[component.name] = backend.build(
                 component, graph, plan=plan, directory=directory, progress=workspace.progress
             )
+    check_fits(built, workspace.target)
     return built

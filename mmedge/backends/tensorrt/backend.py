@@ -9,11 +9,15 @@ from mmedge.artifact import EngineFile
 from mmedge.axis_shapes import read_shapes
 from mmedge.backends.tensorrt.build import build_engine
 from mmedge.backends.tensorrt.builder_config import Settings
+from mmedge.backends.tensorrt.check import check_graphs
 from mmedge.backends.tensorrt.ranges import component_ranges
+from mmedge.backends.tensorrt.timing_cache import timing_file
+from mmedge.cache import default_cache_directory
 from mmedge.engine_plan import BuildOptions, EnginePlan
+from mmedge.errors import BuildError
 from mmedge.runtime.tensorrt.library import find_library
 from mmedge.storage import atomic_file
-from mmedge.targets import Target
+from mmedge.targets import Target, TensorRTSettings
 from mmedge.wiring import ComponentSpec, Wiring
 
 KIND = "tensorrt"
@@ -26,6 +30,10 @@ class TensorRTBackend:
 
     kind = KIND
 
+    def check(self, graphs: Mapping[str, Path], target: Target) -> None:
+        """Raise BuildError with all that the target does not take of the graphs."""
+        check_graphs(graphs, _settings(target), target=target.name)
+
     def plans(
         self,
         wiring: Wiring,
@@ -35,9 +43,7 @@ class TensorRTBackend:
         options: BuildOptions,
     ) -> dict[str, EnginePlan]:
         """A plan for each component. BuildError names an axis whose sizes are not known."""
-        settings = target.tensorrt
-        if settings is None:
-            raise ValueError(f"target {target.name} has no [tensorrt]")
+        settings = _settings(target)
         ranges = component_ranges(wiring, read_shapes(options.shapes))
         return {
             name: EnginePlan(
@@ -76,6 +82,8 @@ class TensorRTBackend:
         """
         name = component.name
         library = find_library(plan.library, purpose=f"building the engine of {name!r}")
+        stamps = library.stamps(plan.compute_capability)
+        _check_gpu(plan, stamps)
         built = build_engine(
             library,
             graph,
@@ -86,6 +94,7 @@ class TensorRTBackend:
                 optimization_level=plan.optimization_level,
                 workspace_bytes=plan.workspace_bytes,
                 tf32=plan.precision == "tf32",
+                timings=timing_file(library, default_cache_directory(), plan.compute_capability),
             ),
             label=name,
             progress=progress,
@@ -97,7 +106,7 @@ class TensorRTBackend:
             kind=KIND,
             path=str(path),
             precision=plan.precision,
-            built_with=library.stamps(plan.compute_capability),
+            built_with=stamps,
             size_bytes=len(built.data),
             options={"library": plan.library},
             memory=built.memory,
@@ -107,6 +116,24 @@ class TensorRTBackend:
 def _precision(of_graph: str, options: BuildOptions) -> str:
     """tf32 is none of a graph's, but a permission to the builder."""
     return "tf32" if of_graph == "fp32" and options.tf32 else of_graph
+
+
+def _settings(target: Target) -> TensorRTSettings:
+    if target.tensorrt is None:
+        raise ValueError(f"target {target.name} has no [tensorrt]")
+    return target.tensorrt
+
+
+def _check_gpu(plan: EnginePlan, stamps: Mapping[str, str]) -> None:
+    """A library that builds for the GPU of this machine has no other."""
+    wanted, found = plan.compute_capability, stamps.get("compute_capability")
+    if wanted is not None and found is not None and wanted != found:
+        raise BuildError(
+            "this machine's GPU is not the target's",
+            found=f"compute capability {found}",
+            expected=wanted,
+            hint="build on the target, or name this machine's own --target (mmedge targets)",
+        )
 
 
 def _gpu(plan: EnginePlan) -> str:

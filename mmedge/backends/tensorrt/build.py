@@ -9,6 +9,7 @@ from typing import Any
 
 from mmedge.backends.tensorrt.builder_config import Settings, builder_config
 from mmedge.backends.tensorrt.monitor import make_monitor
+from mmedge.backends.tensorrt.timing_cache import keep_timings
 from mmedge.engine_plan import Range
 from mmedge.errors import BuildError
 from mmedge.runtime.tensorrt.library import TensorRT
@@ -63,6 +64,8 @@ def build_engine(
             found="\n".join(library.logger.kept.errors()[:MOST_COMPLAINTS]) or "no reason given",
             where=graph,
         )
+    if settings.timings is not None:
+        keep_timings(config, settings.timings)
     return BuiltEngine(bytes(engine), library.logger.kept.sizes())
 
 
