@@ -31,6 +31,7 @@ from mmedge.data.mapped_samples import mapped
 from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError, ProjectError
 from mmedge.free_memory import give_back
+from mmedge.graph.precision_stage import Precision
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.kept_proposals import proposed_project
 from mmedge.optional import require
@@ -55,6 +56,7 @@ STAGES: tuple[Stage, ...] = (
     Load(),  # read the checkpoint into the user's model, refuse what does not fit
     Export(),  # split it into components, each an ONNX graph
     Rewrite(),  # simplify the graphs exactly, wire them
+    Precision(),  # compute in 16 bits where that is asked for and the numbers allow it
     Build(),  # an engine for each component
     Verify(),  # engines equal to the model: per component, end to end, by its task
     Measure(),  # engines against PyTorch on this machine, in one run

@@ -1,0 +1,75 @@
+"""Stage `precision`: graphs that compute in what was asked for, and an account of every node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmedge.artifact import Artifact, replace
+from mmedge.errors import GraphError
+from mmedge.graph.files import load_graph, save_graph
+from mmedge.graph.passes.check import check_onnx
+from mmedge.graph.passes.convert_precision import Conversion, convert
+from mmedge.graph.precision.decide import Seen
+from mmedge.graph.precision.formats import FORMATS
+from mmedge.graph.precision.ranges import measure_ranges
+from mmedge.graph.precision.real_feeds import real_feeds
+from mmedge.stage import Workspace
+
+
+class Precision:
+    """Convert every component's graph to float16 or bfloat16, where that was asked for.
+
+    tf32 is no matter of the graph: it says how products of float32 matrices may be rounded.
+    """
+
+    name = "precision"
+    requires: tuple[str, ...] = ("rewrite",)
+    config_keys: tuple[str, ...] = ("precision",)
+
+    def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
+        """The artifact with converted graphs. Raises GraphError where nothing could convert."""
+        asked = workspace.config.precision
+        if asked not in FORMATS:
+            return artifact.with_record(self.name, {"asked": asked, "components": {}})
+        ranges = _ranges(artifact, workspace) if asked == "fp16" else {}
+        graphs, precisions = dict(artifact.graphs), dict(artifact.precisions)
+        record: dict[str, Any] = {}
+        for name, path in artifact.graphs.items():
+            workspace.progress(f"converting {name} to {asked}")
+            target = directory / f"{name}.onnx"
+            done = _convert(Path(path), target, asked, ranges.get(name, {}))
+            graphs[name] = str(target)
+            precisions[name] = asked if done.nodes else "fp32"
+            record[name] = done
+        artifact = replace(artifact, graphs=graphs, precisions=precisions)
+        return artifact.with_record(self.name, {"asked": asked, "components": record})
+
+    def ensures(self, artifact: Artifact) -> None:
+        """What was asked for changed something."""
+        record = artifact.records[self.name]
+        found = record["components"]
+        if found and not any(done["nodes"] for done in found.values()):
+            raise GraphError(
+                f"nothing in this model computes in {record['asked']}",
+                found="; ".join(sorted({k["why"] for d in found.values() for k in d["kept"]})),
+                expected="a component with an operator that converts",
+                hint="compile with --precision fp32",
+            )
+
+
+def _ranges(artifact: Artifact, workspace: Workspace) -> dict[str, dict[str, Seen]]:
+    """Component -> value -> what it held on the calibration samples."""
+    workspace.progress("running the graphs in float32 to see how large their numbers get")
+    feeds = real_feeds(artifact, workspace.calibration, threads=workspace.config.threads)
+    return {
+        name: measure_ranges(Path(artifact.graphs[name]), given) for name, given in feeds.items()
+    }
+
+
+def _convert(source: Path, target: Path, precision: str, seen: dict[str, Seen]) -> Conversion:
+    model = load_graph(source)
+    done = convert(model, FORMATS[precision], seen)
+    check_onnx(model, where="ConvertPrecision")
+    save_graph(model, target)
+    return done
