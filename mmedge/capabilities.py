@@ -14,7 +14,7 @@ import msgspec
 
 from mmedge.errors import ProjectError
 from mmedge.strict import decode, read_toml
-from mmedge.targets import Target, TensorRTSettings
+from mmedge.targets import TensorRTSettings
 
 TABLES = Path(__file__).resolve().parent / "capability_tables"
 
@@ -165,56 +165,6 @@ def capabilities(settings: TensorRTSettings) -> Table:
             hint="correct [tensorrt] version in the target's file",
         )
     return found
-
-
-def check_precision(target: Target, precision: str) -> None:
-    """Raise ProjectError where the target's GPU or library has no such number format."""
-    named = tuple(p for p in target.precisions if _available(target, p))
-    if precision in named:
-        return
-    found = f"{precision!r} for {target.name}"
-    if target.tensorrt is not None:
-        gpu = target.tensorrt
-        found += f": {gpu.library} {gpu.version}, compute capability {gpu.compute_capability}"
-        least = _least(target, precision)
-        found += f"; {precision} needs {least} or more" if least else ""
-    raise ProjectError(
-        f"the target {target.name!r} cannot compute in {precision}",
-        found=found,
-        expected=", ".join(named),
-        hint=f"--precision {_nearest(precision, named)}" if named else None,
-    )
-
-
-# From a format, those to try instead: the ones most like it first.
-NEAREST = {
-    "fp4": ("int4", "fp8", "int8", "bf16", "fp16"),
-    "fp8": ("int8", "bf16", "fp16"),
-    "int4": ("int8", "fp16"),
-    "int8": ("fp16", "bf16"),
-    "bf16": ("fp16", "tf32"),
-    "fp16": ("bf16", "tf32"),
-    "tf32": ("fp32",),
-}
-
-
-def _nearest(precision: str, named: tuple[str, ...]) -> str:
-    liked = [other for other in NEAREST.get(precision, ()) if other in named]
-    return (liked or list(named))[0]
-
-
-def _available(target: Target, precision: str) -> bool:
-    if target.tensorrt is None:
-        return True
-    rows = [r for r in capabilities(target.tensorrt).precisions if precision in r.names]
-    gpu = version_of(target.tensorrt.compute_capability)
-    return any(not row.least or gpu >= version_of(row.least) for row in rows)
-
-
-def _least(target: Target, precision: str) -> str:
-    assert target.tensorrt is not None
-    rows = [r for r in capabilities(target.tensorrt).precisions if precision in r.names]
-    return rows[0].least if rows and not _available(target, precision) else ""
 
 
 def _holds(row: Row, version: tuple[int, ...]) -> bool:
