@@ -123,7 +123,8 @@ def test_types_are_those_of_the_operator() -> None:
 
 def test_number_formats_are_those_of_the_gpu() -> None:
     text = """(float[2, 2] x) => (float[2, 2] y)
-        <float8e4m3fn[2, 2] q = {1, 2, 3, 4}, float s = {0.1}> { w = DequantizeLinear(q, s) y = MatMul(x, w) }"""
+        <float8e4m3fn[2, 2] q = {1, 2, 3, 4}, float s = {0.1}>
+        { w = DequantizeLinear(q, s) y = MatMul(x, w) }"""
     ada = TensorRTSettings("tensorrt_rtx", "1.7", "8.9")
     assert whys(text, ada, opset=21) == []
     assert whys(text, RTX, opset=21) == [
