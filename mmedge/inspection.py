@@ -1,4 +1,4 @@
-"""What a path holds, before any work: a bundle, a model project, or a checkpoint."""
+"""What a path holds, before any work: a bundle, an engine, a model project, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from mmedge.attention_facts import attention_facts
 from mmedge.checkpoint.describe import describe
+from mmedge.engine_facts import engine_facts, looks_like_engine
 from mmedge.errors import CheckpointError, MissingDependencyError, ProjectError
 from mmedge.project import PROJECT_FILE, load_project
 from mmedge.proposing import is_bare_checkpoint, propose
@@ -19,16 +21,23 @@ from mmedge.storage import directory_bytes
 from mmedge.wiring import ModelInput
 
 
-def inspect_path(path: Path, *, samples: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Facts about what is at `path`; `kind` is "bundle", "project" or "checkpoint".
+def inspect_path(
+    path: Path, *, samples: tuple[str, ...] = (), attention: bool = False
+) -> dict[str, Any]:
+    """Facts about what is at `path`; `kind` is "bundle", "engine", "project" or "checkpoint".
 
-    samples: what a checkpoint directory would be compiled with. Raises ProjectError if nothing
-    is there, and what reading it raises.
+    samples: what a checkpoint directory would be compiled with.
+    attention: of a bundle, how each attention reached its engines.
+    Raises ProjectError if nothing is there, and what reading it raises.
     """
     if not path.exists():
         raise ProjectError(f"{path} does not exist")
     if (path / MANIFEST).is_file():
-        return _bundle(path)
+        return _bundle(path, attention=attention)
+    if attention:
+        raise ProjectError(f"{path} is no bundle: only a bundle tells of its attention")
+    if looks_like_engine(path):
+        return engine_facts(path)
     if (path / PROJECT_FILE).is_file() or (path.is_file() and path.suffix == ".toml"):
         return _project(path)
     facts = {"kind": "checkpoint", "path": str(path), **describe(path).to_dict()}
@@ -70,13 +79,14 @@ def _raw_inputs(options: dict[str, Any], inputs: Iterable[ModelInput]) -> dict[s
     }
 
 
-def _bundle(path: Path) -> dict[str, Any]:
+def _bundle(path: Path, *, attention: bool) -> dict[str, Any]:
     """The manifest, after every file was checked against it."""
     manifest = read_manifest(path)
     check_files(path, manifest)
     wiring = with_readable_axes(manifest.wiring)
     facts = {"kind": "bundle", "path": str(path), "size_bytes": directory_bytes(path)}
     facts |= msgspec.to_builtins(msgspec.structs.replace(manifest, wiring=wiring))
+    facts |= {"attention": attention_facts(path, manifest)} if attention else {}
     return facts | {"raw_inputs": _raw_inputs(manifest.processor, wiring.inputs)}
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmedge.cli.console import as_json, emit, size
+from mmedge.cli.inspect_engine import attention_view, engine_line, engine_view, tensor
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,18 +29,26 @@ READS = {"image": "an image file", "audio": "a sound file", "text": "a text"}
     type=click.Path(),
     help="What a checkpoint directory would be compiled with; see `mmedge compile`.",
 )
+@click.option("--attention", is_flag=True, help="Of a bundle: how each attention was treated.")
 @click.option("--debug", is_flag=True, help="Also say why other recipes do not take it.")
 @as_json
-def command(path: Path, samples: tuple[str, ...], debug: bool, as_json: bool) -> None:
-    """Show what PATH holds: a bundle, a model project, or a checkpoint.
+def command(
+    path: Path, samples: tuple[str, ...], attention: bool, debug: bool, as_json: bool
+) -> None:
+    """Show what PATH holds: a bundle, an engine, a model project, or a checkpoint.
 
     Where `mmedge compile` would refuse a checkpoint, the exit code is the one it would have.
     """
     from mmedge.inspection import inspect_path
 
     views: dict[str, Callable[[dict[str, Any]], RenderableType]]
-    views = {"bundle": _bundle, "project": _project, "checkpoint": partial(_checkpoint, debug)}
-    facts = inspect_path(path, samples=samples)
+    views = {
+        "bundle": attention_view if attention else _bundle,
+        "engine": engine_view,
+        "project": _project,
+        "checkpoint": partial(_checkpoint, debug),
+    }
+    facts = inspect_path(path, samples=samples, attention=attention)
     emit(facts, as_json=as_json, render=lambda facts: views[facts["kind"]](facts))
     if code := facts.get("compile", {}).get("exit_code"):
         raise click.exceptions.Exit(code)
@@ -54,11 +63,11 @@ def _bundle(facts: dict[str, Any]) -> RenderableType:
     for component in wiring["components"]:
         sources = component["bindings"]
         inputs = [
-            f"{_tensor(spec)}\n  from {sources.get(spec['name'], 'the decoding loop')}"
+            f"{tensor(spec)}\n  from {sources.get(spec['name'], 'the decoding loop')}"
             for spec in component["inputs"]
         ]
-        outputs = [_tensor(spec) for spec in component["outputs"]]
-        engines = [f"{e['kind']} {e['precision']}" for e in facts["engines"][component["name"]]]
+        outputs = [tensor(spec) for spec in component["outputs"]]
+        engines = [engine_line(engine) for engine in facts["engines"][component["name"]]]
         cells = ("\n".join(lines) for lines in (inputs, outputs, engines))
         table.add_row(component["name"], component["modality"], *cells)
     lines = [
@@ -94,8 +103,8 @@ def _checkpoint(debug: bool, facts: dict[str, Any]) -> RenderableType:
 
     tensors = facts["tensors"]
     table = Table("tensor", "dtype", "shape")
-    for name, tensor in list(tensors.items())[:SHOWN_TENSORS]:
-        table.add_row(name, tensor["dtype"], str(tensor["shape"]))
+    for name, found in list(tensors.items())[:SHOWN_TENSORS]:
+        table.add_row(name, found["dtype"], str(found["shape"]))
     lines = [f"checkpoint: {facts['format']}, {size(facts['size_bytes'])}, {len(tensors)} tensors"]
     lines += facts.get("notes", [])
     lines += [f"unpickling it would import {name}" for name in facts.get("objects", [])]
@@ -138,13 +147,9 @@ def _inputs(items: list[dict[str, Any]], raw: dict[str, Any]) -> list[str]:
     return reads + [_input_line(item, sources.get(item["spec"]["name"])) for item in items]
 
 
-def _tensor(spec: dict[str, Any]) -> str:
-    return f"{spec['name']}: {spec['dtype']}[{', '.join(map(str, spec['shape']))}]"
-
-
 def _input_line(item: dict[str, Any], source: str | None) -> str:
     """source: the raw input that the tensor is made from, if there is one."""
-    line = f"input {_tensor(item['spec'])}  {item['modality']}"
+    line = f"input {tensor(item['spec'])}  {item['modality']}"
     line += ", may be absent" if item.get("optional") else ""
     line += f", tells whether {item['indicates']} is there" if item.get("indicates") else ""
     kind = item.get("preprocess", {}).get("kind")

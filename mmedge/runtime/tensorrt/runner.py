@@ -1,9 +1,7 @@
-"""TensorRT and TensorRT for RTX as a Runner; the part that needs a GPU is `open_parts`."""
+"""TensorRT and TensorRT for RTX as a Runner; what needs a GPU is `deserialise`."""
 
 from __future__ import annotations
 
-import mmap
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,26 +11,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from mmedge.errors import BuildError, BundleError, MissingDependencyError, MmedgeError
-from mmedge.runtime.device.gpu import l4t_release
-from mmedge.runtime.device.open_device import open_device
+from mmedge.errors import BuildError, BundleError, MmedgeError
 from mmedge.runtime.device.protocol import Device
 from mmedge.runtime.feeds import check_given
 from mmedge.runtime.runner import Refusal
 from mmedge.runtime.tensorrt import stamps
+from mmedge.runtime.tensorrt.deserialise import deserialise
 from mmedge.runtime.tensorrt.device_cache import DeviceCache
 from mmedge.runtime.tensorrt.execution import Execution
-from mmedge.runtime.tensorrt.header import Header, read_header
+from mmedge.runtime.tensorrt.header import read_header
 from mmedge.runtime.tensorrt.interface import read_interface
-from mmedge.runtime.tensorrt.library import TensorRT, find_library
+from mmedge.runtime.tensorrt.library import TensorRT
 from mmedge.strict import decode
 from mmedge.tensors import Array, TensorSpec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-# cudaErrorInsufficientDriver, as TensorRT says it.
-OLD_DRIVER = re.compile(r"cudaError 35\b|driver version is insufficient", re.IGNORECASE)
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,15 +95,14 @@ class TensorRTRunner:
                 expected=decoded.library,
                 where=path,
             )
-        library, device = open_parts(header, path)
-        runtime, engine = _deserialised(library, device, path)
+        parts = deserialise(header, path)
         return cls(
-            library,
-            engine,
-            device,
+            parts.library,
+            parts.engine,
+            parts.device,
             component=path.name.split(".")[0],
             cuda_graph=decoded.cuda_graph == "1",
-            owner=runtime,
+            owner=parts.runtime,
         )
 
     @classmethod
@@ -193,53 +186,3 @@ class TensorRTRunner:
     def _drop_caches(self) -> None:
         while self._caches:
             self._caches.pop().free()
-
-
-def open_parts(header: Header, path: Path) -> tuple[TensorRT, Device]:
-    """The library and the GPU that an engine with this header is for.
-
-    Raises BuildError where either is another, MissingDependencyError where one is missing.
-    """
-    device = open_device()
-    library = find_library(header.library, purpose=f"running {path.name}")
-    built_with = {header.library: header.version} if header.version else {}
-    if header.compute_capabilities:
-        built_with[stamps.COMPUTE_CAPABILITY] = ",".join(header.compute_capabilities)
-    versions = {library.name: library.version}
-    here = stamps.Here(versions, device.gpu, l4t_release(), plugins={})
-    why = stamps.mismatch(built_with, here)
-    if why is not None:
-        raise BuildError(
-            f"{path.name} is not for this machine",
-            found=why,
-            where=path,
-            hint="build it here: mmedge build BUNDLE",
-        )
-    return library, device
-
-
-def _deserialised(library: TensorRT, device: Device, path: Path) -> tuple[Any, Any]:
-    """The IRuntime and the ICudaEngine; the file is mapped: the engine makes its own copy."""
-    kept = library.logger.kept
-    kept.clear()
-    with device.active(), path.open("rb") as stream:
-        runtime = library.module.Runtime(library.logger)
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            engine = runtime.deserialize_cuda_engine(data)
-    if engine is not None:
-        return runtime, engine
-    said = "\n".join(kept.errors()) or "no reason given"
-    where = f"{library.name} {library.version}, {device.gpu.name}, CUDA {device.gpu.cuda}"
-    if OLD_DRIVER.search(said):
-        raise MissingDependencyError(
-            f"the NVIDIA driver is too old for {library.name} {library.version}",
-            found=said,
-            where=where,
-            hint="install a newer NVIDIA driver",
-        )
-    raise BuildError(
-        f"{library.name} does not take the engine {path.name}",
-        found=said,
-        where=where,
-        hint="build it again on this machine: mmedge build BUNDLE",
-    )
