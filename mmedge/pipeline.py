@@ -35,6 +35,7 @@ from mmedge.graph.precision_stage import Precision
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.kept_proposals import proposed_project
 from mmedge.optional import require
+from mmedge.precision_check import check_precision
 from mmedge.profiling.memory import peak_rss_bytes
 from mmedge.profiling.stages import Measure
 from mmedge.project import Project, load_project
@@ -104,6 +105,7 @@ def compile_project(
     for remark in project.remarks:
         progress(remark)
     device = load_target(target)
+    check_precision(device, config.precision)
     destination = Path(output).resolve()
     check_replaceable(destination, ours=is_bundle)
     check_shipped(project)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmedge.errors import ExportError
 from mmedge.graph.decompositions import only_where_needed
+from mmedge.graph.embedding_bags import as_lookups
 from mmedge.graph.export_failures import explained
 from mmedge.graph.exporter_registry import registry_made_once
 from mmedge.graph.exporter_rules import linear_rules
@@ -73,7 +74,7 @@ def _onnx_program(
     """What torch makes of the component, with the recipe's aid."""
     import torch
 
-    with torch.no_grad(), _quiet(), _translating(), aid.substituted():
+    with torch.no_grad(), _quiet(), _translating(), as_lookups(), aid.substituted():
         program = torch.export.export(
             component.module,
             tuple(_contiguous(example) for example in examples),
