@@ -11,8 +11,8 @@ import msgspec
 from mmedge.engine_plan import EnginePlan
 from mmedge.errors import BundleError, MmedgeError
 from mmedge.runtime.manifest import MANIFEST, Engine, Manifest, read_manifest
-from mmedge.runtime.tensorrt.deserialise import Deserialised, deserialise
-from mmedge.runtime.tensorrt.header import Header, is_engine, read_header
+from mmedge.runtime.tensorrt.header import is_engine, read_header
+from mmedge.runtime.tensorrt.layers import layer_names
 from mmedge.storage import sha256_file
 
 SUFFIXES = (".engine", ".plan", ".trt")
@@ -31,7 +31,7 @@ def engine_facts(path: Path) -> dict[str, Any]:
     """
     header = read_header(path)
     digest = sha256_file(path)
-    layers, reason = _layers(header, path)
+    layers, reason = _layers(path)
     return {
         "kind": "engine",
         "path": str(path),
@@ -107,24 +107,10 @@ def read_report(directory: Path) -> dict[str, Any] | None:
     return report if isinstance(report, dict) else None
 
 
-def _layers(header: Header, path: Path) -> tuple[list[str] | None, str | None]:
-    """Names of the layers, which only the library on its GPU can tell; or why they are not told."""
+def _layers(path: Path) -> tuple[list[str] | None, str | None]:
+    """The layers, or why they are not to be had here."""
     try:
-        parts = deserialise(header, path)
+        return layer_names(path), None
     except MmedgeError as error:
         found = error.details["found"]
         return None, f"{error.what}: {found}" if found else error.what
-    try:
-        return _layer_names(parts), None
-    finally:
-        parts.device.close()
-
-
-def _layer_names(parts: Deserialised) -> list[str]:
-    """By the library's EngineInspector: names, or tables that have one."""
-    formats = parts.library.module.LayerInformationFormat
-    with parts.device.active():
-        inspector = parts.engine.create_engine_inspector()
-        told = json.loads(inspector.get_engine_information(formats.JSON))
-    layers = told.get("Layers", [])
-    return [layer["Name"] if isinstance(layer, dict) else str(layer) for layer in layers]

@@ -213,6 +213,11 @@ class Bundle:
             )
         return parts["input"], parts["output"]
 
+    def golden_margins(self) -> dict[str, Array]:
+        """By output, how far the model's second best token is behind its best; see Golden."""
+        arrays: Mapping[str, Array] = _arrays(self.directory / self.manifest.golden.file)
+        return {k.split(":", 1)[1]: v for k, v in arrays.items() if k.startswith("margin:")}
+
     def close(self) -> None:
         """Release every engine. Safe to call twice."""
         self._engines.close()

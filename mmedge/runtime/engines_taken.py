@@ -29,6 +29,6 @@ def sentences(taken: Mapping[str, Any]) -> list[str]:
             alike.setdefault(key, []).append(component)
     return [
         f"{', '.join(components)}: on {kind}, not on {better}: {why}"
-        + (f" ({hint})" if hint else "")
+        + (f"; {hint}" if hint else "")
         for (kind, better, why, hint), components in alike.items()
     ]

@@ -39,8 +39,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inputs and the original model's outputs for them, to check an engine on the device.
 
-    The file is a .npz with arrays "input:NAME" and "output:NAME". tolerance: by output, the
-    largest difference allowed, relative to the largest value of that output.
+    The file is a .npz with arrays "input:NAME" and "output:NAME", and of engines that round to 16
+    bits "margin:NAME": how far the model's second best token is behind its best, relative to the
+    largest score. tolerance: by output, the largest difference allowed, relative to the largest
+    value of that output; of tokens, the largest margin with which another may be chosen.
     """
 
     file: str

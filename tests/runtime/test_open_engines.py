@@ -77,8 +77,8 @@ def test_components_with_one_reason_are_one_sentence(tiny_bundle: Path) -> None:
         taken = engines_taken(bundle)
         names = ", ".join(name for name in bundle.chosen if name in ("image_encoder", "fusion"))
     assert sentences(taken) == [
-        f"{names}: on onnxruntime, not on tensorrt: tensorrt is not installed "
-        "(pip install 'mmedge[tensorrt]')"
+        f"{names}: on onnxruntime, not on tensorrt: tensorrt is not installed; "
+        "pip install 'mmedge[tensorrt]'"
     ]
     json.dumps(taken)
 
