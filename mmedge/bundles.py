@@ -48,7 +48,8 @@ def verify_bundle(
             from mmedge.verify.stages import check_against
 
             workspace = _live_model(bundle, against, threads, progress)
-            facts["against"] = check_against(opened, workspace)
+            precisions = {engine.precision for engine in opened.chosen.values()}
+            facts["against"] = check_against(opened, workspace, precisions)
     return facts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mmedge.free_memory import give_back_pages
@@ -24,12 +24,14 @@ class EndToEnd:
     differences: by output, over all batches.
     wanted, found: outputs of the model and of the engine, one entry for each batch.
     examples: numbers of the samples, in the order of the outputs' rows.
+    inputs: makes the batches again, one by one.
     """
 
     differences: dict[str, Difference]
     wanted: list[Outputs]
     found: list[Outputs]
     examples: list[int]
+    inputs: Callable[[], Iterator[dict[str, Array]]] = lambda: iter(())
 
 
 def compare_end_to_end(
@@ -55,7 +57,7 @@ def compare_end_to_end(
         for name, reference in references.items():
             differences.add(name, *same_length(reference, found[-1][name]))
     examples = [number for _, numbers in batches(samples, opened.wiring) for number in numbers]
-    return EndToEnd(differences.result(), wanted, found, examples)
+    return EndToEnd(differences.result(), wanted, found, examples, fed)
 
 
 def _without(wiring: Wiring, batch: dict[str, Array], absent: frozenset[str]) -> dict[str, Array]:

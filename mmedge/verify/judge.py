@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from mmedge.stage import Workspace
 from mmedge.verify.bisect import Divergence, first_divergence
 from mmedge.verify.end_to_end import EndToEnd
 from mmedge.verify.metrics import Difference
+from mmedge.verify.near_ties import NearTie, near_ties
 from mmedge.verify.own_rounding import OwnRounding
 from mmedge.verify.sides import to_torch
 from mmedge.verify.tolerances import problem, tolerance_for
@@ -69,18 +71,57 @@ def judge_component(
 
 
 def judge_outputs(
-    compared: EndToEnd, tolerance: float, *, when: str = "", own: OwnRounding | None = None
+    compared: EndToEnd,
+    tolerance: float,
+    *,
+    when: str = "",
+    own: OwnRounding | None = None,
+    settled: Collection[str] = (),
 ) -> None:
     """VerificationError if an output of the whole moved too far.
 
     when: what was special about the inputs, for the message.
+    settled: outputs that were judged otherwise (`judge_tokens`).
     """
     for output, difference in compared.differences.items():
+        if output in settled:
+            continue
         exact = compared.wanted[0][output].dtype.kind != "f"
         room = None if own is None else partial(own.allowed_output, output)
         reason = _too_far(difference, tolerance, room, exact=exact)
         if reason:
             raise _failure(f"output {output!r}{when}", reason, tolerance, None)
+
+
+def judge_tokens(
+    compared: EndToEnd, workspace: Workspace, wiring: Wiring, tolerance: float
+) -> dict[str, list[NearTie]]:
+    """Where the generated tokens part from the model's, by output; {} if they need be equal.
+
+    tolerance: of engines that round to 16 bits. VerificationError for a token that the model's
+    own scores do not excuse.
+    """
+    generation = wiring.generation
+    if generation is None or tolerance <= workspace.config.tolerance:
+        return {}
+    found: dict[str, list[NearTie]] = {}
+    for output in (name for name, source in wiring.outputs.items() if source == generation.tokens):
+        rows = iter(compared.examples)
+        found[output] = []
+        for inputs, mine, theirs in zip(
+            compared.inputs(), compared.wanted, compared.found, strict=True
+        ):
+            examples = list(islice(rows, len(mine[output])))
+            found[output] += near_ties(
+                workspace.split,
+                wiring,
+                inputs,
+                mine[output],
+                theirs[output],
+                tolerance=tolerance,
+                examples=examples,
+            )
+    return found
 
 
 def check_numbers(compared: EndToEnd) -> None:

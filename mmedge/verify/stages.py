@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mmedge.verify.judge import (
     judge_component,
     judge_outputs,
     judge_split,
+    judge_tokens,
     own_rounding,
     worst_tolerance,
 )
@@ -25,6 +27,7 @@ from mmedge.verify.metrics import Difference
 from mmedge.verify.own_rounding import OwnRounding
 from mmedge.verify.sides import Opened
 from mmedge.verify.task import judge_task
+from mmedge.verify.tolerances import is_narrow, tolerance_for
 from mmedge.wiring import with_indicators
 
 # Optional inputs are left out one by one and in pairs; more combinations prove nothing new.
@@ -57,7 +60,8 @@ class Verify:
             record["own_rounding"] = {} if own is None else own.used
             record["absent"] = _check_absent(artifact, workspace, opened)
         golden = directory / "golden.npz"
-        write_golden(golden, workspace, artifact.wired)
+        narrow = any(is_narrow(engine.precision) for engine in artifact.engines.values())
+        write_golden(golden, workspace, artifact.wired, margins=narrow)
         return replace(artifact, golden=str(golden)).with_record(self.name, record)
 
     def ensures(self, artifact: Artifact) -> None:
@@ -68,16 +72,29 @@ class Verify:
             raise VerificationError(f"outputs {missing} were not compared with the model")
 
 
-def check_against(opened: Opened, workspace: Workspace) -> dict[str, Any]:
-    """Open engines against the model on the whole evaluation set. Raises VerificationError."""
+def check_against(
+    opened: Opened, workspace: Workspace, precisions: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Open engines against the model on the whole evaluation set. Raises VerificationError.
+
+    precisions: what the engines compute in.
+    """
     samples = workspace.evaluation
+    allowed = (tolerance_for(p, fp32=workspace.config.tolerance) for p in precisions)
+    tolerance = max(allowed, default=workspace.config.tolerance)
     workspace.progress(f"comparing with PyTorch on {samples.count} samples")
     compared = compare_end_to_end(workspace.split, opened, samples)
     check_numbers(compared)
     own = own_rounding(workspace, opened.wiring)
-    judge_outputs(compared, workspace.config.tolerance, own=own)
+    ties = judge_tokens(compared, workspace, opened.wiring, tolerance)
+    judge_outputs(compared, tolerance, own=own, settled=ties)
     task = judge_task(workspace, compared)
-    return {"samples": samples.count, "end_to_end": compared.differences, "task": task}
+    return {
+        "samples": samples.count,
+        "end_to_end": compared.differences,
+        "near_ties": ties,
+        "task": task,
+    }
 
 
 def _check_split(workspace: Workspace, opened: Opened) -> dict[str, Difference]:
@@ -111,11 +128,16 @@ def _check_end_to_end(
     compared = compare_end_to_end(workspace.split, opened, workspace.evaluation)
     check_numbers(compared)
     tolerance = worst_tolerance(artifact, workspace)
-    judge_outputs(compared, tolerance, own=own)
+    ties = judge_tokens(compared, workspace, opened.wiring, tolerance)
+    judge_outputs(compared, tolerance, own=own, settled=ties)
     moved = {name: found.relative for name, found in compared.differences.items()}
     return {
-        "golden_tolerance": {name: max(tolerance, 2 * far) for name, far in moved.items()},
+        "golden_tolerance": {
+            name: tolerance if name in ties else max(tolerance, 2 * far)
+            for name, far in moved.items()
+        },
         "end_to_end": compared.differences,
+        "near_ties": ties,
         "task": judge_task(workspace, compared),
     }
 
@@ -136,6 +158,7 @@ def _check_absent(
             compared = compare_end_to_end(
                 workspace.split, opened, workspace.evaluation, without=without
             )
-            judge_outputs(compared, tolerance, when=f" without {label}")
+            ties = judge_tokens(compared, workspace, opened.wiring, tolerance)
+            judge_outputs(compared, tolerance, when=f" without {label}", settled=ties)
             found[label] = compared.differences
     return found

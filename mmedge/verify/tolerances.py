@@ -10,8 +10,16 @@ RELATIVE = {"fp16": 2e-2, "bf16": 8e-2}
 
 
 def tolerance_for(precision: str, *, fp32: float) -> float:
-    """The allowed relative difference of an output of an engine in `precision`."""
-    return fp32 if precision == "fp32" else RELATIVE[precision]
+    """The allowed relative difference of an output of an engine in `precision`.
+
+    fp32: what is allowed in float32; where that is more, it holds for all.
+    """
+    return max(fp32, RELATIVE.get(precision, 0.0))
+
+
+def is_narrow(precision: str) -> bool:
+    """Whether an engine in `precision` rounds so much that it may choose another near tie."""
+    return precision in RELATIVE
 
 
 def problem(difference: Difference, tolerance: float, *, exact: bool) -> str | None:

@@ -13,7 +13,8 @@ from mmedge.graph.precision.operator_types import OperatorTypes, is_float32
 from mmedge.graph.precision.sensitive import POSITION, positional, reason_by_operator
 from mmedge.graph.precision.weights import WeightFacts, facts_of
 
-# Worth their casts wherever they stand; other operators go with their neighbours.
+# Worth their casts wherever they stand, as is what reads large weights; other operators go with
+# their neighbours.
 HEAVY = frozenset(
     [
         "MatMul",
@@ -28,6 +29,8 @@ HEAVY = frozenset(
         "RotaryEmbedding",
     ]
 )
+# A table of so many numbers is narrow for the memory that it takes, whoever reads it.
+LARGE = 1 << 14
 BETWEEN = "between operators that stay in float32: casts would cost more than it saves"
 NO_TYPE = "its operator takes no such type"
 UNKNOWN = "its operator is not one of ONNX's own"
@@ -63,7 +66,7 @@ def decide(
     kept = _kept(model, narrow, types, seen, weights)
     kept |= _bodies(model)
     free = [node for node in model.graph if node not in kept and _computes(node)]
-    heavy = {node for node in free if node.op_type in HEAVY}
+    heavy = {node for node in free if node.op_type in HEAVY or _reads_large(node, weights)}
     flexible = [node for node in free if node not in heavy]
     low = _neighbours(flexible, heavy, types)
     low = _fewest_casts(flexible, low, types)
@@ -163,6 +166,11 @@ def _refused(node: ir.Node, narrow: NarrowFormat, weights: Mapping[str, WeightFa
         if reason:
             return reason
     return None
+
+
+def _reads_large(node: ir.Node, weights: Mapping[str, WeightFacts]) -> bool:
+    facts = [weights.get(value.name or "") for value in node.inputs if value is not None]
+    return any(fact is not None and fact.count >= LARGE for fact in facts)
 
 
 def _has_body(node: ir.Node) -> bool:
