@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmedge.artifact import Artifact, replace
 from mmedge.errors import GraphError
@@ -11,10 +11,14 @@ from mmedge.graph.files import load_graph, save_graph
 from mmedge.graph.passes.check import check_onnx
 from mmedge.graph.passes.convert_precision import Conversion, convert
 from mmedge.graph.precision.decide import Seen
-from mmedge.graph.precision.formats import FORMATS
+from mmedge.graph.precision.formats import FORMATS, NarrowFormat
+from mmedge.graph.precision.kernels import CPU, without_kernel
 from mmedge.graph.precision.ranges import measure_ranges
 from mmedge.graph.precision.real_feeds import real_feeds
 from mmedge.stage import Workspace
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 class Precision:
@@ -38,7 +42,9 @@ class Precision:
         for name, path in artifact.graphs.items():
             workspace.progress(f"converting {name} to {asked}")
             target = directory / f"{name}.onnx"
-            done = _convert(Path(path), target, asked, ranges.get(name, {}))
+            model, done = _convert(Path(path), FORMATS[asked], ranges.get(name, {}))
+            _check_provable(name, model, FORMATS[asked], workspace)
+            save_graph(model, target)
             graphs[name] = str(target)
             precisions[name] = asked if done.nodes else "fp32"
             record[name] = done
@@ -67,9 +73,27 @@ def _ranges(artifact: Artifact, workspace: Workspace) -> dict[str, dict[str, See
     }
 
 
-def _convert(source: Path, target: Path, precision: str, seen: dict[str, Seen]) -> Conversion:
-    model = load_graph(source)
-    done = convert(model, FORMATS[precision], seen)
+def _convert(
+    path: Path, narrow: NarrowFormat, seen: dict[str, Seen]
+) -> tuple[ir.Model, Conversion]:
+    model = load_graph(path)
+    done = convert(model, narrow, seen)
     check_onnx(model, where="ConvertPrecision")
-    save_graph(model, target)
-    return done
+    return model, done
+
+
+def _check_provable(name: str, model: ir.Model, narrow: NarrowFormat, workspace: Workspace) -> None:
+    """GraphError where ONNX Runtime could not run the graph that it is to prove."""
+    providers = workspace.target.providers or (CPU,)
+    if providers != (CPU,):
+        return
+    missing = without_kernel(model, narrow)
+    if missing:
+        named = (f"{op} ({len(modules)}, as in {modules[0]!r})" for op, modules in missing.items())
+        raise GraphError(
+            f"component {name!r} cannot be verified in {narrow.name} on this machine",
+            found=f"ONNX Runtime has no {narrow.dtype.name.lower()} kernel on a CPU for "
+            + ", ".join(named),
+            expected="kernels for every operator: no engine is built from an unproved graph",
+            hint="compile with --precision fp16, or for a target whose provider has them",
+        )
