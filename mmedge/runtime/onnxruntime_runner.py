@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from mmedge.errors import BuildError, BundleError, MmedgeError
+from mmedge.errors import BuildError, BundleError, InputError, MmedgeError
 from mmedge.runtime.feeds import check_given
 from mmedge.runtime.onnxruntime_binding import BoundSession
 from mmedge.runtime.onnxruntime_session import CPU, Optimization, open_session
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # ONNX Runtime's element types where they differ from numpy's names.
 ORT_DTYPES = {"float": "float32", "double": "float64"}
+
+# How ONNX Runtime says that an index is outside of what it indexes.
+OUTSIDE = re.compile(r"idx=(-?\d+) must be within the inclusive range \[-?\d+,(\d+)\]")
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,6 +145,15 @@ class OnnxRuntimeRunner:
         try:
             yield
         except Exception as error:  # ONNX Runtime's exceptions share no base class
+            outside = OUTSIDE.search(str(error))
+            if outside is not None:
+                raise InputError(
+                    f"component {self.name!r} was given a number that none of its tables has",
+                    found=outside[1],
+                    expected=f"0 to {outside[2]}",
+                    where=", ".join(f"{k}: {v.dtype}{list(v.shape)}" for k, v in feeds.items()),
+                    hint="check token ids, boxes and positions among the inputs",
+                ) from error
             raise MmedgeError(
                 f"component {self.name!r} failed in ONNX Runtime",
                 found=error,

@@ -13,7 +13,8 @@ from mmedge.strict import nearest
 
 Optimization = Literal["all", "basic", "disable"]
 CPU = "CPUExecutionProvider"
-ERRORS_ONLY = 3  # ORT_LOGGING_LEVEL_ERROR
+# Every error is an exception too, which tells it: ORT_LOGGING_LEVEL_FATAL.
+FATAL_ONLY = 4
 
 # Which package has the provider; each replaces the plain `onnxruntime` package.
 PROVIDER_PACKAGES = {
@@ -69,7 +70,7 @@ def _session_options(
             expected=f"1 to {MOST_THREADS}",
         )
     settings = ort.SessionOptions()
-    settings.log_severity_level = ERRORS_ONLY
+    settings.log_severity_level = FATAL_ONLY
     settings.graph_optimization_level = levels[optimization]
     settings.intra_op_num_threads = threads or 0  # 0 is ONNX Runtime's "choose yourself"
     if allow_spinning is not None:

@@ -159,6 +159,23 @@ def test_views_of_any_layout_are_accepted(linear: Path) -> None:
     np.testing.assert_allclose(output, x @ np.float32([[1, 2], [3, 4], [5, 6]]))
 
 
+def test_an_id_outside_of_a_table(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    embed (int64[n] ids) => (float[n, 2] y) <float[3, 2] table = {1, 2, 3, 4, 5, 6}>
+    { y = Gather(table, ids) }
+    """
+    with OnnxRuntimeRunner(save(tmp_path / "embed.onnx", text), threads=1) as runner:
+        with pytest.raises(InputError, match="number that none of its tables has") as caught:
+            runner.infer({"ids": np.array([1, 5000])})
+        assert (caught.value.details["found"], caught.value.details["expected"]) == (
+            "5000",
+            "0 to 2",
+        )
+        assert "ids: int64[2]" in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # ONNX Runtime's own log has nothing to add
+
+
 def test_a_failure_while_running_names_the_component(tmp_path: Path) -> None:
     text = """<ir_version: 8, opset_import: ["" : 17]>
         g (float[n] x, int64[1] shape) => (float[m] y) { y = Reshape(x, shape) }"""
