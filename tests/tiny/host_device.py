@@ -61,7 +61,7 @@ class HostDevice:
     def copy(self, target: Memory, source: Memory, *, size_bytes: int, stream: Stream) -> None:
         self._check_active()
         assert size_bytes <= min(target.size_bytes, source.size_bytes)
-        ctypes.memmove(target.address, source.address, size_bytes)
+        self.enqueue(lambda: self._move(target, source, size_bytes))
         self.copies.append((source.kind, target.kind, size_bytes))
 
     def capture(self, stream: Stream, work: Callable[[], None]) -> Graph | None:
@@ -84,6 +84,9 @@ class HostDevice:
 
     def close(self) -> None:
         self.closed = True
+
+    def _move(self, target: Memory, source: Memory, size_bytes: int) -> None:
+        ctypes.memmove(target.address, source.address, size_bytes)
 
     def _check_active(self) -> None:
         assert self.depth > 0, "a CUDA call without a context"

@@ -17,9 +17,10 @@ from mmedge.tensors import Array
 
 
 class CudaCoreDevice:
-    """Streams, events and graphs are cuda.core's; memory is the driver's, which needs no pools.
+    """Streams and events are cuda.core's; memory and graphs are the driver's own.
 
-    (Memory pools, on which cuda.core's buffers stand, are not on every Jetson.)
+    cuda.core's buffers stand on memory pools, which not every Jetson has, and its graphs on
+    functions of newer drivers.
     """
 
     library = "cuda.core"
@@ -61,14 +62,16 @@ class CudaCoreDevice:
 
     def capture(self, stream: Stream, work: Callable[[], None]) -> Graph | None:
         """What `work` puts on `stream`, as a graph."""
-        assert isinstance(stream, _Stream)
-        builder = stream.own.create_graph_builder()
-        builder.begin_building()
+        modes = self._driver.CUstreamCaptureMode
+        # Relaxed: what other threads allocate meanwhile is none of this graph's.
+        self._call("cuStreamBeginCapture", stream.handle, modes.CU_STREAM_CAPTURE_MODE_RELAXED)
         try:
             work()
-        finally:
-            builder.end_building()  # otherwise the stream stays in capture, and is lost
-        return _Graph(builder.complete())
+        finally:  # otherwise the stream stays in capture, and is lost
+            (captured,) = self._call("cuStreamEndCapture", stream.handle)
+        (graph,) = self._call("cuGraphInstantiate", captured, 0)
+        self._call("cuGraphDestroy", captured)
+        return _Graph(self, graph)
 
     def close(self) -> None:
         """The primary context is the process's, and stays."""
@@ -137,15 +140,16 @@ class _Event:
 
 
 class _Graph:
-    def __init__(self, own: Any) -> None:
-        self.own = own
+    def __init__(self, device: CudaCoreDevice, own: Any) -> None:
+        self._device, self._own = device, own
 
     def launch(self, stream: Stream) -> None:
-        assert isinstance(stream, _Stream)
-        self.own.launch(stream.own)
+        self._device._call("cuGraphLaunch", self._own, stream.handle)
 
     def close(self) -> None:
-        self.own.close()
+        own, self._own = self._own, None
+        if own is not None:
+            self._device._call("cuGraphExecDestroy", own)
 
 
 def _bytes_at(address: int, size_bytes: int) -> Array:

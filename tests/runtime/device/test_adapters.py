@@ -5,13 +5,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from host_device import HostDevice
+from host_driver import build_driver
 
-from mmedge.errors import MissingDependencyError
+from mmedge.errors import MissingDependencyError, ResourceError
 from mmedge.runtime.device.gpu import find_gpu
 from mmedge.runtime.device.open_device import ADAPTERS, installed_library
 from mmedge.runtime.device.protocol import Device
@@ -22,14 +27,12 @@ USED = {
     "cuda.bindings.driver": """
         cuMemGetInfo cuMemAlloc cuMemFree cuMemHostAlloc cuMemFreeHost cuMemHostGetDevicePointer
         cuMemcpyAsync CUresult.CUDA_SUCCESS CUresult.CUDA_ERROR_OUT_OF_MEMORY
-        CU_MEMHOSTALLOC_DEVICEMAP""",
+        CU_MEMHOSTALLOC_DEVICEMAP cuStreamBeginCapture cuStreamEndCapture cuGraphInstantiate
+        cuGraphLaunch cuGraphDestroy cuGraphExecDestroy
+        CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED""",
     "cuda.core": """
         Device.set_current Device.create_stream Device.create_event StreamOptions EventOptions
-        Stream.handle Stream.sync Stream.close Stream.record Stream.create_graph_builder
-        Event.sync Event.__sub__""",
-    "cuda.core.graph": """
-        GraphBuilder.begin_building GraphBuilder.end_building GraphBuilder.complete
-        Graph.launch Graph.close""",
+        Stream.handle Stream.sync Stream.close Stream.record Event.sync Event.__sub__""",
     "pycuda.driver": """
         init Device.retain_primary_context Context.push Context.pop Context.detach mem_get_info
         mem_alloc DeviceAllocation.free DeviceAllocation.__int__ pagelocked_empty
@@ -64,7 +67,11 @@ def test_the_adapters_name_all_that_they_use() -> None:
         text = inspect.getsource(importlib.import_module(name))
         words = set(text.replace('"', " ").replace("(", " ").replace(".", " ").split())
         used = set(USED[module].replace(".", " ").split())
-        found = {w for w in words if w.startswith(("cuMem", "memcpy_", "mem_", "pagelocked_"))}
+        found = {
+            w
+            for w in words
+            if w.startswith(("cuMem", "cuStream", "cuGraph", "memcpy_", "mem_", "pagelocked_"))
+        }
         found -= {"mem_flags=flags)"}
         assert found <= used
 
@@ -116,6 +123,37 @@ def test_bytes_cross_and_come_back(device: Device) -> None:
         stream.close()
 
 
+def test_captured_work_is_done_when_it_is_launched(device: Device) -> None:
+    with device.active():
+        stream = device.stream()
+        source, target = device.allocate(8, "pinned"), device.allocate(8, "pinned")
+        middle = device.allocate(8, "device")
+        assert source.host is not None
+        assert target.host is not None
+
+        def work() -> None:
+            device.copy(middle, source, size_bytes=8, stream=stream)
+            device.copy(target, middle, size_bytes=8, stream=stream)
+
+        graph = device.capture(stream, work)
+        if graph is None:
+            pytest.skip(f"{device.library} has no graphs")
+        source.host[:] = 5
+        graph.launch(stream)
+        stream.synchronize()
+        # The stand-in for a driver does what it is told at once, and keeps nothing to be done.
+        assert device.gpu.name == "Host" or target.host.tolist() == [5] * 8
+        graph.close()
+        for memory in (source, middle, target):
+            memory.free()
+        stream.close()
+
+
+def test_no_room_is_said_in_one_sentence(device: Device) -> None:
+    with device.active(), pytest.raises(ResourceError, match="the GPU has no memory left"):
+        device.allocate(2**50, "device")
+
+
 @pytest.mark.parametrize("kind", ["device", "pinned", "shared"])
 def test_memory_has_an_address_even_of_no_bytes(device: Device, kind: str) -> None:
     with device.active():
@@ -148,3 +186,23 @@ def test_free_memory_gets_less(device: Device) -> None:
         memory = device.allocate(8 * 2**20, "device")
         assert device.free_bytes() < before
         memory.free()
+
+
+def test_cuda_core_does_so_with_a_driver_that_needs_no_gpu(tmp_path: Path) -> None:
+    """All of the above again, by the real package, in a process that finds our own driver."""
+    try:
+        importlib.import_module("cuda.core")
+    except ImportError as error:
+        pytest.skip(f"not installed here: {error}")
+    build_driver(tmp_path / "driver")
+    mine = [sys.executable, "-m", "pytest", __file__, "-q", "-k", "cuda.core and not needs_no_gpu"]
+    done = subprocess.run(
+        [*mine, "-p", "no:cacheprovider", "-n0", "-rs"],
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path / "driver")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.returncode == 0, done.stdout
+    assert "SKIPPED" not in done.stdout
