@@ -220,7 +220,7 @@ def test_buffers_stay_where_they_are(tmp_path: Path) -> None:
         ({"x": np.ones((2, 1), np.float32)}, "other inputs"),
         ({"x": np.ones((3, 1), np.float32), "places": np.array([0])}, "'batch'"),
         ({"x": np.ones((2, 1)), "places": np.array([0])}, "wrong dtype"),
-        ({"x": np.ones((2, 1), np.float32), "places": np.array([9])}, "'decoder' failed"),
+        ({"x": np.ones((2, 1), np.float32), "places": np.array([9])}, "none of its tables"),
     ],
 )
 def test_unfit_feeds_of_a_bound_run(tmp_path: Path, feeds: dict, message: str) -> None:
