@@ -14,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmedge.errors import BuildError, InputError, MmedgeError, ResourceError
+from mmedge.generation import Generation
+from mmedge.runtime.kv_cache import cached_step
 from mmedge.runtime.runner import Binding, GrowingBinding
 from mmedge.runtime.tensorrt.runner import TensorRTRunner
-from mmedge.tensors import Array
+from mmedge.tensors import Array, TensorSpec
+from mmedge.wiring import ComponentSpec
 
 ROWS = (((1, 3), (2, 3), (8, 3)),)
 
@@ -304,3 +307,34 @@ def test_threads_take_turns() -> None:
             thread.join()
     for number in range(1, 7):
         np.testing.assert_array_equal(results[number], [[number, 2 * number, 3 * number]] * number)
+
+
+def test_a_generation_leaves_its_growing_cache_on_the_gpu() -> None:
+    """The loop binds the cache by itself, and gets the logits it would get through the host."""
+    device = HostDevice()
+    engine = decoder(device)
+    compute = engine.compute
+    engine.tensors = {**engine.tensors, "logits": Tensor("OUTPUT", "float32", (-1, 1, 1))}
+
+    def with_positions(inputs: dict[str, Array]) -> dict[str, Array]:
+        outputs = compute(inputs)
+        return {**outputs, "logits": outputs["logits"][:, None, None]}
+
+    engine.compute = with_positions
+    ids = TensorSpec("ids", "int64", ("batch", "length"))
+    past = TensorSpec("past", "float32", ("batch", "past", 2))
+    component = ComponentSpec("decoder", "text", (ids, past), (), {})
+    generation = Generation(
+        decoder="decoder", token_input="ids", logits_output="logits", cache={"past": "present"},
+        start_token_ids=(1,), end_token_ids=(2,), pad_token_id=0, max_new_tokens=4,
+    )  # fmt: skip
+    with runner(engine) as opened:
+        plain = cached_step(generation, component, opened.infer, 2)
+        bound = cached_step(
+            generation, component, opened.infer, 2, bind=lambda _name, *cache: opened.bound(*cache)
+        )
+        for tokens in ([[1, 2], [3, 4]], [[5], [6]], [[7], [8]]):
+            through_host = plain({"ids": np.array(tokens)})
+            device.copies.clear()
+            np.testing.assert_array_equal(bound({"ids": np.array(tokens)}), through_host)
+            assert sum(size for *_, size in device.copies) == np.array(tokens).nbytes + 8
