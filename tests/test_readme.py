@@ -56,7 +56,7 @@ def environment(checkout: Path) -> dict[str, str]:
 
 
 # Each goes on from what its own commands made.
-CHAPTERS = TEXT.split("\n## Hugging Face checkpoints\n")
+CHAPTERS = re.split("\n## (?:Hugging Face checkpoints|NVIDIA GPUs and Jetsons)\n", TEXT)
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_every_command_runs(chapter: int, checkout: Path) -> None:
 
 
 def test_nothing_of_the_readme_is_in_no_chapter() -> None:
-    assert len(CHAPTERS) == 2
+    assert len(CHAPTERS) == 3
     assert [command for text in CHAPTERS for command in commands(text)] == commands()
 
 
