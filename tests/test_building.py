@@ -133,8 +133,9 @@ def test_a_target_without_engines_of_its_own(tiny_bundle: Path) -> None:
 
 def test_a_library_that_is_not_there(tiny_bundle: Path) -> None:
     before = sorted(_files(tiny_bundle))
-    with pytest.raises(MissingDependencyError, match="tensorrt is needed"):
+    with pytest.raises(MissingDependencyError, match="tensorrt is needed") as caught:
         build_bundle(tiny_bundle, target="jetson-orin-nano-8")
+    assert "comes with JetPack" in str(caught.value)
     assert sorted(_files(tiny_bundle)) == before
 
 

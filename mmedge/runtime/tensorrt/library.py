@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mmedge.errors import BuildError
+from mmedge.errors import BuildError, MissingDependencyError
 from mmedge.optional import require
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")
@@ -88,5 +88,16 @@ def find_library(name: str, *, purpose: str) -> TensorRT:
     """`tensorrt` or `tensorrt_rtx`; MissingDependencyError where it is not installed."""
     from mmedge.runtime.tensorrt.log import make_logger
 
-    module = require(name, purpose=purpose)
+    try:
+        module = require(name, purpose=purpose)
+    except MissingDependencyError as error:
+        if name != "tensorrt":
+            raise
+        raise MissingDependencyError(
+            error.what,
+            found=error.details["found"],
+            hint=f"{error.details['try']}; on a Jetson it comes with JetPack (apt install "
+            "python3-libnvinfer), and a virtual environment made with --system-site-packages "
+            "sees it",
+        ) from error
     return TensorRT(name, module, make_logger(module))
