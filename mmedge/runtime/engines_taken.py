@@ -22,11 +22,11 @@ def engines_taken(bundle: Bundle) -> dict[str, Any]:
 
 def sentences(taken: Mapping[str, Any]) -> list[str]:
     """A line for each reason for which a better engine was not taken; components are together."""
-    alike: dict[tuple[str, str, str, str | None], list[str]] = {}
+    alike: dict[tuple[str, str, str, str | None], dict[str, None]] = {}
     for component, engines in taken["passed_over"].items():
         for engine in engines:
             key = (taken["engines"][component], engine["kind"], engine["why"], engine["hint"])
-            alike.setdefault(key, []).append(component)
+            alike.setdefault(key, {})[component] = None  # once, of engines for several GPUs
     return [
         f"{', '.join(components)}: on {kind}, not on {better}: {why}"
         + (f"; {hint}" if hint else "")
