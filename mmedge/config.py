@@ -12,6 +12,7 @@ from mmedge.runtime.runner import MOST_THREADS
 from mmedge.strict import decode
 
 COMPUTED_IN = ("fp32", "tf32", "fp16", "bf16")
+BETWEEN = ("fp32", "same")
 
 
 class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,6 +21,8 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     opset: ONNX operator set; None takes the target's.
     precision: what the engines compute in, "fp32", "fp16" or "bf16"; in "tf32" the target's matrix
         products may round their float32 inputs to 10 bits of mantissa.
+    io_precision: of what goes between components, and of decoders' caches: "fp32", or "same" as the
+        engines compute in ("fp16" only). The model's own inputs and outputs are what they are.
     shapes: axis -> the sizes that engines are built for, "min:opt:max"; several, with commas
         between them, make several optimization profiles.
     optimization_level: how long a builder may look for the fastest engine, 0 to 5.
@@ -39,6 +42,7 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     opset: int | None = None
     precision: str = "fp32"
+    io_precision: str = "fp32"
     shapes: dict[str, str] = {}
     optimization_level: int | None = None
     workspace_bytes: int | None = None
@@ -66,6 +70,7 @@ def _check(config: CompileConfig, where: object) -> None:
     limits = {
         "opset": (config.opset is None or config.opset in range(18, 25), "18 to 24"),
         "precision": (config.precision in COMPUTED_IN, ", ".join(COMPUTED_IN)),
+        "io_precision": (config.io_precision in BETWEEN, ", ".join(BETWEEN)),
         "optimization_level": (config.optimization_level in (None, *range(6)), "0 to 5"),
         "workspace_bytes": (config.workspace_bytes is None or config.workspace_bytes > 0, "1 up"),
         "threads": (

@@ -11,6 +11,7 @@ from mmedge.graph.files import load_graph, save_graph
 from mmedge.graph.passes.check import check_onnx
 from mmedge.graph.passes.convert_precision import Conversion, convert
 from mmedge.graph.precision.decide import Seen
+from mmedge.graph.precision.edges import narrow_edges, with_narrow_edges
 from mmedge.graph.precision.formats import FORMATS, NarrowFormat
 from mmedge.graph.precision.kernels import CPU, without_kernel
 from mmedge.graph.precision.ranges import measure_ranges
@@ -29,7 +30,7 @@ class Precision:
 
     name = "precision"
     requires: tuple[str, ...] = ("rewrite",)
-    config_keys: tuple[str, ...] = ("precision",)
+    config_keys: tuple[str, ...] = ("precision", "io_precision")
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with converted graphs. Raises GraphError where nothing could convert."""
@@ -37,22 +38,31 @@ class Precision:
         if asked not in FORMATS:
             return artifact.with_record(self.name, {"asked": asked, "components": {}})
         ranges = _ranges(artifact, workspace) if asked == "fp16" else {}
+        edges: dict[str, set[str]] = {}
+        if asked == "fp16" and workspace.config.io_precision == "same":
+            edges = narrow_edges(artifact.wired, ranges, FORMATS[asked])
         graphs, precisions = dict(artifact.graphs), dict(artifact.precisions)
         record: dict[str, Any] = {}
         for name, path in artifact.graphs.items():
             workspace.progress(f"converting {name} to {asked}")
             target = directory / f"{name}.onnx"
-            model, done = _convert(Path(path), FORMATS[asked], ranges.get(name, {}))
+            model, done = _convert(
+                Path(path), FORMATS[asked], ranges.get(name, {}), edges.get(name, set())
+            )
             _check_provable(name, model, FORMATS[asked], workspace)
             save_graph(model, target)
             graphs[name] = str(target)
             precisions[name] = asked if done.nodes else "fp32"
             record[name] = done
-        artifact = replace(artifact, graphs=graphs, precisions=precisions)
-        return artifact.with_record(self.name, {"asked": asked, "components": record})
+        wiring = with_narrow_edges(artifact.wired, edges)
+        artifact = replace(artifact, graphs=graphs, precisions=precisions, wiring=wiring)
+        narrow = {name: sorted(names) for name, names in edges.items() if names}
+        facts = {"asked": asked, "components": record, "narrow_edges": narrow}
+        return artifact.with_record(self.name, facts)
 
     def ensures(self, artifact: Artifact) -> None:
-        """What was asked for changed something."""
+        """What was asked for changed something, and the wiring still holds."""
+        artifact.wired.check()
         record = artifact.records[self.name]
         found = record["components"]
         if found and not any(done["nodes"] for done in found.values()):
@@ -74,10 +84,10 @@ def _ranges(artifact: Artifact, workspace: Workspace) -> dict[str, dict[str, See
 
 
 def _convert(
-    path: Path, narrow: NarrowFormat, seen: dict[str, Seen]
+    path: Path, narrow: NarrowFormat, seen: dict[str, Seen], boundary: set[str]
 ) -> tuple[ir.Model, Conversion]:
     model = load_graph(path)
-    done = convert(model, narrow, seen)
+    done = convert(model, narrow, seen, boundary=boundary)
     check_onnx(model, where="ConvertPrecision")
     return model, done
 

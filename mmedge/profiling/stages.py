@@ -142,7 +142,10 @@ def component_calls(
             given |= _decoder_example(split, len(next(iter(inputs.values()))))
         arguments = given.values()
         needed = artifact.wired.component(component.name).inputs
-        feeds = {tensor.name: given[tensor.name].numpy() for tensor in needed}
+        feeds = {
+            tensor.name: given[tensor.name].numpy().astype(tensor.dtype, copy=False)
+            for tensor in needed
+        }
         calls[component.name] = {
             "engine": partial(run_component, component.name, feeds),
             "pytorch": torch.inference_mode()(partial(component.module, *arguments)),

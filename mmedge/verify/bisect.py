@@ -100,8 +100,12 @@ def _run(
     import onnx_ir as ir
 
     runtime = require("onnxruntime")
-    names = [str(value.name) for value in model.graph.inputs]
-    feeds = {name: np.ascontiguousarray(inputs[name].numpy()) for name in names}
+    feeds = {
+        str(value.name): np.ascontiguousarray(
+            inputs[str(value.name)].numpy(), dtype=value.dtype.numpy() if value.dtype else None
+        )
+        for value in model.graph.inputs
+    }
     wanted = list(dict.fromkeys(value.name for value in values.values()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "exposed.onnx")

@@ -14,7 +14,7 @@ from mmedge.verify.batches import probes
 from mmedge.verify.decoder_steps import decoder_steps
 from mmedge.verify.metrics import Difference, DifferencesByOutput
 from mmedge.verify.outputs import check_shape, differences
-from mmedge.verify.sides import Opened, run_reference, to_torch
+from mmedge.verify.sides import Opened, as_declared, run_reference, to_torch
 from mmedge.wiring import Source
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _compare_each(
         if split.is_decoder(component.name):
             continue
         feeds = {name: values[source].numpy() for name, source in component.bindings.items()}
-        produced = opened.run_component(component.name, feeds)
+        produced = opened.run_component(component.name, as_declared(component.inputs, feeds))
         for name, array in produced.items():
             reference = values[f"{component.name}.{name}"].numpy()
             check_shape(f"{component.name}.{name}", reference, array)
@@ -77,7 +77,8 @@ def compare_decoder(
     found = DifferencesByOutput()
     for given, wanted in compared:
         feeds = {name: tensor.numpy() for name, tensor in given.items() if name in needed}
-        produced = opened.run_component(module.name, feeds)
+        declared = opened.wiring.component(module.name).inputs
+        produced = opened.run_component(module.name, as_declared(declared, feeds))
         for name, tensor in zip(module.outputs, wanted, strict=True):
             check_shape(f"{module.name}.{name}", tensor.numpy(), produced[name])
             found.add(name, tensor.numpy(), produced[name])

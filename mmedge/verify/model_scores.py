@@ -11,7 +11,7 @@ from mmedge.recipes import Split
 from mmedge.runtime.execute import execute
 from mmedge.runtime.next_token import COMPARED
 from mmedge.tensors import Array
-from mmedge.verify.sides import to_torch
+from mmedge.verify.sides import as_declared, to_torch
 from mmedge.wiring import Wiring
 
 # What stands where an answer has ended, or no rival was named: no distance is shorter.
@@ -71,7 +71,9 @@ class _TorchComponents:
         takes = [*component.bindings]
         if self._split.is_decoder(name):
             takes += [spec.name for spec in self._split.decoder_inputs]
-        given = to_torch(feeds)
+        # The model is in float32, whatever goes between its engines.
+        wide = {k: v.astype(np.float32) if v.dtype == np.float16 else v for k, v in feeds.items()}
+        given = to_torch(wide)
         if not given.keys() >= set(takes):  # its graph has no use for an argument of the module
             values = self._split.run(to_torch(self._inputs))
             given |= {k: values[source] for k, source in component.bindings.items()} | given
@@ -81,7 +83,7 @@ class _TorchComponents:
         outputs = {k: t.numpy() for k, t in zip(component.outputs, tensors, strict=True)}
         if self._split.is_decoder(name):
             self._look_at(outputs)
-        return outputs
+        return as_declared(self._wiring.component(name).outputs, outputs)
 
     def _look_at(self, outputs: dict[str, Array]) -> None:
         assert self._wiring.generation is not None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from mmedge.recipes import Split
 from mmedge.runtime.next_token import GenerateOptions
-from mmedge.tensors import Array
+from mmedge.tensors import Array, TensorSpec
 from mmedge.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -50,3 +50,14 @@ def to_numpy(tensors: Mapping[str, torch.Tensor]) -> Outputs:
 def run_reference(split: Split, inputs: Mapping[str, Array]) -> Outputs:
     """The user's model on one batch."""
     return to_numpy(split.reference(to_torch(inputs)))
+
+
+def as_declared(specs: Iterable[TensorSpec], feeds: Mapping[str, Array]) -> Outputs:
+    """The model's own float32 values in the types that a component declares for them."""
+    dtypes = {spec.name: np.dtype(spec.dtype) for spec in specs}
+    return {
+        name: array.astype(dtypes[name], copy=False)
+        if name in dtypes and {array.dtype.kind, dtypes[name].kind} == {"f"}
+        else array
+        for name, array in feeds.items()
+    }

@@ -127,3 +127,35 @@ def test_what_overflows_on_real_samples_stays_float32(write_project: Any, tmp_pa
     for name, reference in wanted.items():
         assert np.abs(produced[name] - reference).max() <= 2e-2 * np.abs(reference).max()
         assert produced[name].dtype == reference.dtype
+
+
+def test_features_go_between_components_in_float16(write_project: Any, tmp_path: Path) -> None:
+    """The model's own inputs and outputs are what they were."""
+    target = tmp_path / "small.toml"
+    target.write_text(TARGET)
+    compiled = compile_project(
+        write_project(tmp_path / "project", "tiny"),
+        output=tmp_path / "half.mmedge",
+        cache=tmp_path / "cache",
+        threads=1,
+        measure_seconds=0.1,
+        allow_slower=True,
+        precision="fp16",
+        io_precision="same",
+        target=str(target),
+    )
+    with load(compiled.bundle) as bundle:
+        between = [
+            bundle.wiring.sources()[source].dtype
+            for component in bundle.wiring.components
+            for source in component.bindings.values()
+            if "." in source
+        ]
+        assert between == ["float16"] * len(between)
+        assert between
+        inputs, wanted = bundle.golden()
+        produced = bundle.run(inputs)
+    assert {name: array.dtype for name, array in produced.items()} == {
+        name: array.dtype for name, array in wanted.items()
+    }
+    assert np.abs(produced["logits"] - wanted["logits"]).max() <= 2e-2

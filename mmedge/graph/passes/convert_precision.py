@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -92,16 +92,17 @@ def convert(
     narrow: NarrowFormat,
     seen: Mapping[str, Seen] = NOTHING_SEEN,
     *,
-    boundary_narrow: bool = False,
+    boundary: Collection[str] = (),
 ) -> Conversion:
     """Convert `model` in place and say what was done.
 
-    seen: what each value held on real inputs. boundary_narrow: also its inputs and outputs.
+    seen: what each value held on real inputs. boundary: names of its float32 inputs and outputs
+        that become narrow too; the others keep their types.
     Raises GraphError where the type of a value is not known.
     """
     _check_types(model)
     before = initializer_bytes(model)
-    types = OperatorTypes(model, narrow)
+    types = OperatorTypes(model, narrow, boundary)
     decision = decide(model, narrow, types, seen)
     said = _kept(decision)
     operators = _count(decision.narrow)
@@ -111,7 +112,6 @@ def convert(
         narrow,
         types,
         masked=masked_values(model.graph, seen),
-        boundary_narrow=boundary_narrow,
     )
     converter.convert()
     inherit_module_paths(model)

@@ -23,7 +23,6 @@ Use = tuple[ir.Node, int]
 class Converter:
     """Converts one model in place. A cast is shared by all who read the value in that format.
 
-    boundary_narrow: whether the graph's own float32 inputs and outputs become narrow too.
     masked: values that are clipped before a cast (see `masked_values`).
     """
 
@@ -35,14 +34,12 @@ class Converter:
         types: OperatorTypes,
         *,
         masked: Collection[ir.Value],
-        boundary_narrow: bool = False,
     ) -> None:
         self._graph = model.graph
         self._low = decision.narrow
         self._narrow = narrow
         self._types = types
         self._masked = masked
-        self._boundary = boundary_narrow
         self._names = _names(model.graph)
         self.casts = 0
 
@@ -71,11 +68,6 @@ class Converter:
             if wants_narrow(node, index, self._low, self._types)
         ]
 
-    def _made_narrow(self, value: ir.Value) -> bool:
-        if value.is_graph_input():
-            return self._boundary
-        return is_made_narrow(value, self._low, self._types)
-
     def _convert_constant(self, value: ir.Value, uses: list[Use]) -> None:
         """In place where nobody reads it in float32; else a second one."""
         tensor = constant_tensor(value)
@@ -100,16 +92,18 @@ class Converter:
             self._graph.remove(node, safe=True)
 
     def _convert_value(self, value: ir.Value, uses: list[Use]) -> None:
-        if not self._made_narrow(value):
+        # Asked by name, so before the value gets another one.
+        leaves_narrow = value.is_graph_output() and value.name in self._types.boundary
+        if not is_made_narrow(value, self._low, self._types):
             reader = self._cast(value, self._narrow.dtype) if uses else value
             _rewire(uses, reader)
-            if value.is_graph_output() and self._boundary:
+            if leaves_narrow:
                 self._replace_output(value, reader if uses else None)
             return
         narrow = set(uses)
         others = [use for use in value.uses() if use not in narrow and use[0].op_type != "Cast"]
         value.dtype = self._narrow.dtype
-        leaves = value.is_graph_output() and not self._boundary
+        leaves = value.is_graph_output() and not leaves_narrow
         if others or leaves:
             wide = self._cast(value, ir.DataType.FLOAT)
             _rewire(others, wide)

@@ -98,7 +98,9 @@ def wants_narrow(node: ir.Node, index: int, low: set[ir.Node], types: OperatorTy
 
 
 def is_made_narrow(value: ir.Value, low: set[ir.Node], types: OperatorTypes) -> bool:
-    """Whether a float32 value comes out of its node in the format."""
+    """Whether a float32 value comes out of its node, or into the graph, in the format."""
+    if value.is_graph_input():
+        return value.name in types.boundary
     node = value.producer()
     return node in low and types.gives(node, value.index() or 0)
 
@@ -197,7 +199,8 @@ def _neighbours(flexible: list[ir.Node], heavy: set[ir.Node], types: OperatorTyp
             low.add(node)
     for node in reversed(flexible):
         uses = [use for value in node.outputs if is_float32(value) for use in value.uses()]
-        if node in low or not uses or any(value.is_graph_output() for value in node.outputs):
+        leaves = any(v.is_graph_output() and v.name not in types.boundary for v in node.outputs)
+        if node in low or not uses or leaves:
             continue
         if all(wants_narrow(user, index, low, types) for user, index in uses):
             low.add(node)
@@ -248,5 +251,5 @@ def _casts_of(value: ir.Value, low: set[ir.Node], types: OperatorTypes) -> int:
         for user, index in value.uses()
         if user.op_type != "Cast"
     ]
-    readers += [False] * value.is_graph_output()
+    readers += [value.name in types.boundary] * value.is_graph_output()
     return int(any(reader != made for reader in readers))

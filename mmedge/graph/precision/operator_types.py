@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -36,9 +37,15 @@ def is_float32(value: ir.Value | None) -> bool:
 
 
 class OperatorTypes:
-    """Which inputs and outputs of the nodes of one model may be in a narrow format."""
+    """Which inputs and outputs of the nodes of one model may be in a narrow format.
 
-    def __init__(self, model: ir.Model, narrow: NarrowFormat) -> None:
+    boundary: names of the graph's own inputs and outputs that shall be.
+    """
+
+    def __init__(
+        self, model: ir.Model, narrow: NarrowFormat, boundary: Collection[str] = ()
+    ) -> None:
+        self.boundary = frozenset(boundary)
         self._opset = opset_of(model)
         self._type = narrow.onnx
 
