@@ -60,14 +60,13 @@ def split_check(report: dict[str, Any]) -> list[Compared]:
 def by_component(report: dict[str, Any]) -> list[Compared]:
     """Each engine against its PyTorch module."""
     verification = report["verification"]
-    precisions = {c["name"]: c["engine"]["precision"] for c in report["components"]}
+    allowed_of = verification["component_tolerance"]
     rows = []
     for name, found in verification["components"].items():
-        known = precisions.get(name) == "fp32"
         for output, facts in found.items():
             # Where PyTorch's own float32 is far from float64, an engine may be too.
             room = verification["own_rounding"].get(f"{name}.{output}", 0.0)
-            allowed = max(verification["tolerance"], room) if known else None
+            allowed = max(allowed_of[name], room) if name in allowed_of else None
             rows += _rows(name, {output: facts}, allowed)
     return rows
 

@@ -94,6 +94,7 @@ def _facts(report: dict[str, Any]) -> dict[str, Any]:
         "verdict": verdict(report),
         "stage_rows": stage_rows.stage_rows(report),
         "pass_rows": stage_rows.pass_rows(report),
+        "kept_rows": stage_rows.kept_rows(report),
         "idle_passes": stage_rows.idle_passes(report),
         "layer_rows": layer_account.layer_rows(report),
         "treatments": layer_account.treatments(report),

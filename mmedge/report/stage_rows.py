@@ -35,6 +35,16 @@ class PassRow:
     checked: str
 
 
+@dataclass(frozen=True)
+class KeptRow:
+    """Operators of a module that stay in float32, and why."""
+
+    component: str
+    module: str
+    operators: tuple[str, ...]
+    why: str
+
+
 def stage_rows(report: dict[str, Any]) -> list[StageRow]:
     """Every stage in order."""
     return [
@@ -111,6 +121,38 @@ def _rewrite(report: dict[str, Any]) -> list[str]:
     return sentences
 
 
+def _precision(report: dict[str, Any]) -> list[str]:
+    sentences = []
+    for part in report["components"]:
+        done = part["precision"]
+        if done is None:
+            continue
+        constants = done["constants"]
+        stored = f"{size(constants['bytes_before'])} → {size(constants['bytes_after'])}"
+        narrow = f"{plural(done['nodes'], 'node')} in {done['precision']}"
+        kept = f"{done['kept_nodes']} kept in float32"
+        lost = sum(constants["lost"].values())
+        sentences.append(
+            f"{part['name']}: {narrow}, {kept}, {plural(done['casts'], 'cast')}; constants {stored}"
+            + (f", {plural(lost, 'number')} of them became zero." if lost else ".")
+        )
+    return sentences or ["Everything stays in float32, as asked."]
+
+
+def kept_rows(report: dict[str, Any]) -> list[KeptRow]:
+    """What stays in float32 where less was asked for, by component, module and reason."""
+    return [
+        KeptRow(
+            component=part["name"],
+            module=kept["module"] or "the model itself",
+            operators=tuple(f"{name} ×{count}" for name, count in kept["operators"].items()),
+            why=kept["why"],
+        )
+        for part in report["components"]
+        for kept in (part["precision"] or {"kept": []})["kept"]
+    ]
+
+
 def _build(report: dict[str, Any]) -> list[str]:
     return [
         f"{part['name']}: {part['engine']['kind']} engine in {part['engine']['precision']}, "
@@ -134,7 +176,7 @@ def _verify(report: dict[str, Any]) -> list[str]:
 def _measure(report: dict[str, Any]) -> list[str]:
     whole = report["measurement"]["end_to_end"]
     if whole is None:
-        return ["Not asked for."]
+        return [f"Nothing: {report['measurement'].get('why', 'not asked for')}."]
     rounds = plural(whole["rounds"], "alternating round")
     return [
         f"Timed the engine and PyTorch in {rounds}, end to end {seconds(whole['wall_seconds'])}."
@@ -145,6 +187,7 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "load": _load,
     "export": _export,
     "rewrite": _rewrite,
+    "precision": _precision,
     "build": _build,
     "verify": _verify,
     "measure": _measure,

@@ -31,6 +31,15 @@ def own_rounding(workspace: Workspace, wiring: Wiring) -> OwnRounding | None:
     return OwnRounding(workspace.model, workspace.split, to_torch(inputs))
 
 
+def component_tolerances(artifact: Artifact, workspace: Workspace) -> dict[str, float]:
+    """What each component's outputs are allowed, by what its engine computes in."""
+    fp32 = workspace.config.tolerance
+    return {
+        name: tolerance_for(engine.precision, fp32=fp32)
+        for name, engine in artifact.engines.items()
+    }
+
+
 def worst_tolerance(artifact: Artifact, workspace: Workspace) -> float:
     """What outputs are allowed that may have come through any of the engines."""
     precisions = {engine.precision for engine in artifact.engines.values()}

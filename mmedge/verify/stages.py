@@ -16,6 +16,7 @@ from mmedge.verify.end_to_end import compare_end_to_end
 from mmedge.verify.golden import write_golden
 from mmedge.verify.judge import (
     check_numbers,
+    component_tolerances,
     judge_component,
     judge_outputs,
     judge_split,
@@ -50,6 +51,7 @@ class Verify:
             record: dict[str, Any] = {"samples": samples.count, "origin": samples.origin}
             record["real_inputs"] = samples.real
             record["tolerance"] = workspace.config.tolerance
+            record["component_tolerance"] = component_tolerances(artifact, workspace)
             workspace.progress("verifying the split against the model")
             record["split"] = _check_split(workspace, opened)
             workspace.progress("verifying each component")

@@ -76,7 +76,8 @@ def test_fixture_reports_have_the_shape_of_a_real_one(compiled: Any, make_report
 
 # Keyed by names of the model's own or of libraries, which differ from project to project.
 FREE = {"bindings", "outputs", "axes", "substitutes", "dtypes", "converted", "versions",
-        "built_with", "operators", "facts", "golden_tolerance", "absent"}  # fmt: skip
+        "built_with", "operators", "facts", "golden_tolerance", "component_tolerance",
+        "near_ties", "absent"}  # fmt: skip
 # Component or output name -> something with keys of its own.
 BY_NAME = (
     "verification.split", "verification.end_to_end", "verification.components",

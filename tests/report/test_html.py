@@ -255,3 +255,22 @@ def test_engines_of_the_target_are_shown(make_report: Any) -> None:
     assert "512 B" in text  # what the builder said
     assert "not told" in text  # what it did not
     assert "mmedge build BUNDLE --target cpu" in text  # for the engines that are not built yet
+
+
+def test_what_stays_in_float32_is_listed_with_its_reason(report: dict[str, Any]) -> None:
+    report["stages"].insert(3, {**report["stages"][0], "stage": "precision"})
+    report["components"][-1]["precision"] = {
+        "precision": "fp16",
+        "nodes": 5,
+        "kept_nodes": 2,
+        "casts": 1,
+        "operators": {"MatMul": 5},
+        "kept": [{"module": "norm", "why": "sums squares", "operators": {"ReduceMean": 2}}],
+        "constants": {"bytes_before": 4000, "bytes_after": 2000, "lost": {"w": 3}},
+    }
+    text = _page(report).text("stages")
+    assert "5 nodes in fp16, 2 kept in float32, 1 cast; constants 4.00 kB → 2.00 kB" in text
+    assert "3 numbers of them became zero" in text
+    assert "norm" in text
+    assert "ReduceMean ×2" in text
+    assert "sums squares" in text

@@ -144,7 +144,7 @@ def test_a_module_in_two_components_is_counted_once(report: dict[str, Any]) -> N
 
 
 def test_an_unknown_tolerance_is_not_passed(report: dict[str, Any]) -> None:
-    report["components"][0]["engine"]["precision"] = "fp16"
+    report["verification"]["component_tolerance"] = {}
     row: Compared = by_component(report)[0]
     assert row.tolerance is None
     assert row.judgement == "tolerance not available"
