@@ -4,7 +4,7 @@ First a small graph: built with no compute capability set, for the GPU's own, an
 each engine's validity as the library tells it, whether it opens, and how far its outputs are from
 numpy's. Then each BUNDLE that is named: its engines for --target are built where they are missing,
 run on the golden inputs, and timed against the bundle's ONNX Runtime engine, interleaved in one
-run. Prints a table, and with --record writes JSON to profiles/results/<GPU>/tensorrt.json. Exit code
+run. Prints a table; --record writes JSON to profiles/results/<GPU>/tensorrt.json. Exit code
 9 where there is no GPU or no library.
 """
 
