@@ -6,7 +6,8 @@ and no network. The bundle is whole after every component, so a build that was s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ def build_bundle(
         device = load_target(target or manifest.target)
         backend = _backend(device)
         plans = _plans(manifest, device, backend, options)
+        elsewhere = None if manifest.plans else manifest.target
         plans_of_all = {**manifest.plans, device.name: plans}
         manifest = msgspec.structs.replace(manifest, plans=plans_of_all)
         works = [
@@ -82,7 +84,8 @@ def build_bundle(
         for work in works:
             was_there = work.built is not None
             if not was_there:
-                manifest = _add_engine(directory, manifest, work, backend, progress)
+                with _graphs_are_for(elsewhere, device.name):
+                    manifest = _add_engine(directory, manifest, work, backend, progress)
             rows.append(_row(directory, manifest, work, was_there=was_there))
     return {"bundle": str(directory), "target": device.name, "engines": rows}
 
@@ -142,6 +145,22 @@ def _bytes_of(graph: Path) -> int:
     """Of a graph with its external weights."""
     files = (graph, graph.with_suffix(".data"))
     return sum(path.stat().st_size for path in files if path.is_file())
+
+
+@contextmanager
+def _graphs_are_for(elsewhere: str | None, target: str) -> Iterator[None]:
+    """While active, what is refused is told to be graphs for the target `elsewhere`, if they are.
+
+    A compile for a target writes graphs as its engines take them.
+    """
+    try:
+        yield
+    except BuildError as error:
+        if elsewhere is None:
+            raise
+        parts = {key: error.details[key] for key in ("found", "expected", "where")}
+        hint = f"the bundle was compiled for {elsewhere}: mmedge compile MODEL --target {target}"
+        raise BuildError(error.what, **parts, hint=hint) from error
 
 
 def _add_engine(

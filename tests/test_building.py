@@ -9,6 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+import tiny_vlm
 
 from mmedge.building import build_bundle
 from mmedge.engine_plan import BuildOptions, Range
@@ -149,6 +150,20 @@ def test_a_damaged_graph_is_found_before_it_is_built(tiny_bundle: Path) -> None:
     graph.write_bytes(graph.read_bytes()[:-10])
     with pytest.raises(BundleError, match="changed or truncated"):
         build_bundle(tiny_bundle, target=TARGET)
+
+
+def test_graphs_for_another_target_that_are_refused(tmp_path: Path) -> None:
+    texts = tiny_vlm.graphs()
+    texts["vision_encoder"] = """
+        vision_encoder (float[batch, 3] pixel_values) => (int64[2, n] image_features)
+        { image_features = NonZero(pixel_values) }"""
+    (tmp_path / "it.mmedge").mkdir()
+    tiny_vlm.tokenizer_json(tmp_path / "it.mmedge" / "tokenizer.json")
+    bundle = tiny_vlm.write_bundle(tmp_path / "it.mmedge", tiny_vlm.vision_language(), texts)
+    with pytest.raises(BuildError, match="vision_encoder") as caught:
+        build_bundle(bundle, target=TARGET)
+    assert f"compiled for cpu: mmedge compile MODEL --target {TARGET}" in str(caught.value)
+    assert not list(bundle.glob("engines/vision_encoder*.engine"))
 
 
 def test_what_is_no_bundle(tmp_path: Path) -> None:
