@@ -72,9 +72,10 @@ class Limit(Row, frozen=True, kw_only=True):
     attribute: it is set, and to none of `unless`. input, output: it is there.
     not_constant: this input is computed. not_zero: this input is anything but constant zeros.
     type_of: an input and its type. rank: an input and its number of axes.
-    unequal: two inputs whose last axes are known to differ.
+    unequal: two inputs whose last axes are known to differ. same: two inputs that are one tensor.
     constant_over: an input, and a number that it exceeds.
     silent: it is not refused with an error, but gives wrong results.
+    crashes: it is not refused with an error, but the library crashes.
     """
 
     operators: tuple[str, ...]
@@ -89,8 +90,10 @@ class Limit(Row, frozen=True, kw_only=True):
     type_of: tuple[int, str] | None = None
     rank: tuple[int, int] | None = None
     unequal: tuple[int, int] | None = None
+    same: tuple[int, int] | None = None
     constant_over: tuple[int, int] | None = None
     silent: bool = False
+    crashes: bool = False
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

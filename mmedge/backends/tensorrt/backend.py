@@ -7,16 +7,15 @@ from pathlib import Path
 
 from mmedge.artifact import EngineFile
 from mmedge.axis_shapes import read_shapes
-from mmedge.backends.tensorrt.build import build_engine
 from mmedge.backends.tensorrt.builder_config import Settings
 from mmedge.backends.tensorrt.check import check_graphs
+from mmedge.backends.tensorrt.child import Order, build_in_child
 from mmedge.backends.tensorrt.ranges import component_ranges
 from mmedge.backends.tensorrt.timing_cache import timing_file
 from mmedge.cache import default_cache_directory
 from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.errors import BuildError
 from mmedge.runtime.tensorrt.library import find_library
-from mmedge.storage import atomic_file
 from mmedge.targets import Target, TensorRTSettings
 from mmedge.wiring import ComponentSpec, Wiring
 
@@ -84,11 +83,12 @@ class TensorRTBackend:
         library = find_library(plan.library, purpose=f"building the engine of {name!r}")
         stamps = library.stamps(plan.compute_capability)
         _check_gpu(plan, stamps)
-        built = build_engine(
-            library,
-            graph,
-            component.inputs,
-            plan.profiles,
+        path = directory / f"{name}.{_gpu(plan)}{SUFFIX}"
+        order = Order(
+            library=plan.library,
+            graph=str(graph),
+            inputs=component.inputs,
+            profiles=plan.profiles,
             settings=Settings(
                 plan.compute_capability,
                 optimization_level=plan.optimization_level,
@@ -97,19 +97,17 @@ class TensorRTBackend:
                 timings=timing_file(library, default_cache_directory(), plan.compute_capability),
             ),
             label=name,
-            progress=progress,
+            output=str(path),
         )
-        path = directory / f"{name}.{_gpu(plan)}{SUFFIX}"
-        with atomic_file(path) as stream:
-            stream.write(built.data)
+        memory = build_in_child(order, progress)
         return EngineFile(
             kind=KIND,
             path=str(path),
             precision=plan.precision,
             built_with=stamps,
-            size_bytes=len(built.data),
+            size_bytes=path.stat().st_size,
             options={"library": plan.library},
-            memory=built.memory,
+            memory=memory,
         )
 
 

@@ -35,6 +35,8 @@ def _conditions(node: ir.Node, limit: Limit) -> Iterator[Callable[[], bool]]:
         yield lambda: _rank(_input(node, where)) == axes
     if limit.unequal is not None:
         yield lambda: _last_axes_differ(node, limit)
+    if limit.same is not None:
+        yield lambda: _same(node, limit)
     if limit.constant_over is not None:
         yield lambda: _constant_over(node, limit)
 
@@ -74,6 +76,22 @@ def _computed(value: ir.Value | None) -> bool:
 def _not_zero(value: ir.Value | None) -> bool:
     array = _constant(value)
     return value is not None and (array is None or bool(array.any()))
+
+
+def _same(node: ir.Node, limit: Limit) -> bool:
+    """One tensor, also where copies of it are made in between."""
+    assert limit.same is not None
+    first, second = (_original(_input(node, place)) for place in limit.same)
+    return first is not None and first is second
+
+
+def _original(value: ir.Value | None) -> ir.Value | None:
+    while value is not None:
+        producer = value.producer()
+        if producer is None or producer.op_type != "Identity":
+            break
+        value = producer.inputs[0]
+    return value
 
 
 def _constant_over(node: ir.Node, limit: Limit) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from mmedge.backends.tensorrt.build import build_engine
 from mmedge.backends.tensorrt.builder_config import Settings
 from mmedge.backends.tensorrt.check import unsupported_nodes
+from mmedge.backends.tensorrt.child import Order, build_in_child
 from mmedge.backends.tensorrt.limits import exceeds
 from mmedge.capabilities import capabilities
 from mmedge.errors import BuildError
@@ -67,6 +68,24 @@ def built(model: onnx.ModelProto, folder: Path, settings: TensorRTSettings = AMP
     return True
 
 
+def crashes(model: onnx.ModelProto, folder: Path) -> bool:
+    """Whether the library crashes on it: in a process of its own."""
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    order = Order(
+        library="tensorrt_rtx",
+        graph=str(path),
+        inputs=(),
+        profiles=(),
+        settings=Settings(compute_capability=AMPERE.compute_capability),
+        label="test",
+        output=str(folder / "model.engine"),
+    )
+    with pytest.raises(BuildError) as caught:
+        build_in_child(order, print)
+    return "crashed" in caught.value.what and "SIGSEGV" in str(caught.value.details["found"])
+
+
 def test_every_operator_of_the_table_has_a_graph_here() -> None:
     assert set(TAKEN) <= set(GRAPHS["operators"])
 
@@ -109,6 +128,9 @@ def test_limits_are_those_of_the_library(text: str, tmp_path: Path) -> None:
     assert unsupported_nodes(ir.from_proto(model), AMPERE)
     # A silent limit is one that the library does not keep: a build that gives wrong results.
     silent = all(limit.silent for limit in limits)
+    if any(limit.crashes for limit in limits):
+        assert crashes(model, tmp_path)
+        return
     assert built(model, tmp_path) == silent
 
 
