@@ -27,6 +27,7 @@ from mmedge.checkpoint.hashing import checkpoint_path
 from mmedge.checkpoint.load import checkpoint_hash, load_model
 from mmedge.checkpoint.stages import Load
 from mmedge.config import CompileConfig, merge
+from mmedge.data.fitting_samples import fitting
 from mmedge.data.mapped_samples import mapped
 from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError, ProjectError
@@ -44,7 +45,7 @@ from mmedge.report.build import build_report
 from mmedge.report.html import render_html
 from mmedge.room import Room
 from mmedge.runtime.manifest import Manifest, is_bundle, read_manifest
-from mmedge.stage import Stage, Workspace
+from mmedge.stage import Samples, Stage, Workspace
 from mmedge.storage import check_replaceable, exclusive
 from mmedge.targets import Target, load_target
 from mmedge.verify.stages import Verify
@@ -241,12 +242,15 @@ def _workspace(
             room.check()
         return make_model(project, config, scratch)
 
+    def samples(purpose: str) -> Samples:
+        return fitting(load_samples(project, purpose), project.model_inputs(), config.shapes)
+
     return Workspace(
         project=project,
         config=config,
         target=target,
         load_model=load,
-        load_samples=lambda purpose: mapped(load_samples(project, purpose), scratch),
+        load_samples=lambda purpose: mapped(samples(purpose), scratch),
         make_split=make_split,
         progress=progress,
     )

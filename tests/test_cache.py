@@ -214,7 +214,7 @@ def test_a_cached_stage_does_not_bring_its_old_settings(plain: Path, tmp_path: P
         measure_seconds=0,
         allow_slower=True,
     )
-    assert [s["cached"] for s in compiled.report["stages"]] == [True] * 5 + [False]
+    assert [s["cached"] for s in compiled.report["stages"]] == [n != "measure" for n in NAMES]
     assert compiled.report["provenance"]["config"]["allow_slower"] is True
 
 
@@ -243,7 +243,7 @@ def test_a_damaged_entry_is_made_again(plain: Path, tmp_path: Path) -> None:
     (cache / keys["measure"] / ARTIFACT).write_text("{")
     next((cache / keys["build"]).glob("*.onnx")).unlink()
     assert [store.load(keys[stage]) is not None for stage in NAMES] == [
-        stage in ("load", "rewrite") for stage in NAMES
+        stage in ("load", "rewrite", "precision") for stage in NAMES
     ]
     compile_project(plain / "project", output=tmp_path / "out.mmedge", cache=cache, **SETTINGS)
     assert all(store.load(keys[stage]) for stage in NAMES)
@@ -268,7 +268,7 @@ def test_a_killed_compile_goes_on_where_it_was(tmp_path: Path, write_project: Wr
     process.kill()
     assert process.wait() == -signal.SIGKILL
     done = {entry.stage for entry in store.entries()}
-    assert done == {"load", "export", "rewrite", "build"}
+    assert done == {"load", "export", "rewrite", "precision", "build"}
     assert not output.exists()
     compiled = compile_project(project, output=output, cache=store.directory, **SETTINGS)
     timeline = {s["stage"]: s["cached"] for s in compiled.report["stages"]}

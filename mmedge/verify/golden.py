@@ -5,14 +5,13 @@ Written where the model is; compared with on any device, which needs neither mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from mmedge.errors import DataError, VerificationError
+from mmedge.errors import VerificationError
 from mmedge.runtime.bundle import Bundle
 from mmedge.runtime.next_token import COMPARED
 from mmedge.tensors import Array
@@ -23,7 +22,7 @@ from mmedge.verify.sides import run_reference
 from mmedge.verify.tolerances import problem
 
 if TYPE_CHECKING:
-    from mmedge.stage import Samples, Workspace
+    from mmedge.stage import Workspace
     from mmedge.wiring import Wiring
 
 GOLDEN_EXAMPLES = 4
@@ -38,11 +37,10 @@ def write_golden(
 
     margins: also how far, of a generating model, its second best token is behind its best, for
         engines that may choose either where both are nearly as good.
-    Raises DataError where no sample has sizes that the bundle is asked to take.
     """
     samples = workspace.evaluation
     count = _examples(wiring, samples.count)
-    inputs = samples.first(count, group=_fitting_group(samples, wiring))
+    inputs = samples.first(count)
     outputs = run_reference(workspace.split, inputs)
     arrays = {f"input:{name}": array for name, array in inputs.items()}
     arrays |= {f"output:{name}": array for name, array in outputs.items()}
@@ -72,34 +70,6 @@ def _examples(wiring: Wiring, available: int) -> int:
         return first
     limits = wiring.axes[first]
     return max(limits.min, min(GOLDEN_EXAMPLES, available, limits.max))
-
-
-def _fitting_group(samples: Samples, wiring: Wiring) -> int:
-    """The largest group of samples whose sizes are within the bundle's."""
-    outside = []
-    for group in sorted(range(len(samples.groups)), key=lambda i: -samples.sizes[i]):
-        strange = _outside(samples.groups[group], wiring)
-        if strange is None:
-            return group
-        outside.append(strange)
-    raise DataError(
-        "no evaluation sample has sizes that the bundle is to take",
-        found=outside[0],
-        hint="widen --shape, or bring samples of such sizes",
-    )
-
-
-def _outside(group: Mapping[str, Array], wiring: Wiring) -> str | None:
-    """The first axis, after that of examples, with a size that the wiring does not take."""
-    for item in wiring.inputs:
-        array = group.get(item.spec.name)
-        for position, axis in item.spec.dynamic_axes.items():
-            limits = wiring.axes[axis]
-            if position and array is not None:
-                size = array.shape[position]
-                if not limits.min <= size <= limits.max:
-                    return f"{axis} = {size}, outside {limits.min}..{limits.max}"
-    return None
 
 
 def check_golden(bundle: Bundle) -> dict[str, Any]:
