@@ -8,6 +8,7 @@ from typing import Any
 from mmedge.generation import COMPARED_TOKENS
 from mmedge.report.comparison import absent, by_component, end_to_end
 from mmedge.report.layer_account import parameters_not_listed
+from mmedge.report.native_engines import native_size_bytes
 from mmedge.report.quantities import (
     CALLS_FOR_PERCENTILE,
     interval,
@@ -115,12 +116,14 @@ def _of_native_engines(report: dict[str, Any]) -> list[Caveat]:
 
 def _of_size(report: dict[str, Any]) -> list[Caveat]:
     before = report["checkpoint"]["size_bytes"]
-    after = sum(component["engine"]["size_bytes"] for component in report["components"])
+    portable = sum(component["engine"]["size_bytes"] for component in report["components"])
+    after = native_size_bytes(report) or portable
     if after <= before * NOTABLY:
         return []
     text = (
         f"The engines take {size(after)}, the checkpoint's weights {size(before)}: a graph is "
-        "added to the weights, and weights that components share are stored with each."
+        "added to the weights, or compiled kernels, and weights that components share are stored "
+        "with each."
     )
     return [Caveat("Larger than the checkpoint", text, serious=False)]
 

@@ -39,6 +39,15 @@ def built_with(item: dict[str, Any]) -> str:
     return f"{plan['library']} {engine['built_with'].get(plan['library'], '')} for {gpu}"
 
 
+def native_size_bytes(report: dict[str, Any]) -> int | None:
+    """Size of the target's own engines together; None where there are none, or not all yet."""
+    built = [item["engine"] for item in report["native"].values()]
+    if not built or None in built:
+        return None
+    total: int = sum(engine["size_bytes"] for engine in built)
+    return total
+
+
 def _row(name: str, item: dict[str, Any]) -> NativeRow:
     engine, plan = item["engine"], item["plan"]
     memory = engine["memory"] if engine else {}

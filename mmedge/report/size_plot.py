@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmedge.report import svg
+from mmedge.report.native_engines import native_size_bytes
 from mmedge.report.quantities import size
 
 WIDTH, ROW, BAR = 760.0, 30.0, 18.0
@@ -43,7 +44,10 @@ def _bars(report: dict[str, Any]) -> list[tuple[str, str, tuple[int, ...]]]:
     ]
     total = tuple(map(sum, zip(*(parts for _, _, parts in engines), strict=True)))
     bars = [("checkpoint weights", "pytorch", (report["checkpoint"]["size_bytes"],)), *engines]
-    return [*bars, ("all engines", "engine", total)] if len(engines) > 1 else bars
+    if len(engines) > 1:
+        bars.append(("all engines", "engine", total))
+    native = native_size_bytes(report)
+    return bars if native is None else [*bars, ("engines of the target", "engine", (native,))]
 
 
 def _parts(component: dict[str, Any]) -> tuple[int, int]:

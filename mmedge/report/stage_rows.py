@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mmedge.report.native_engines import built_with
 from mmedge.report.quantities import count, plural, scientific, seconds, size
 
 
@@ -154,10 +155,15 @@ def kept_rows(report: dict[str, Any]) -> list[KeptRow]:
 
 
 def _build(report: dict[str, Any]) -> list[str]:
-    return [
+    portable = [
         f"{part['name']}: {part['engine']['kind']} engine in {part['engine']['precision']}, "
         f"{size(part['engine']['size_bytes'])}."
         for part in report["components"]
+    ]
+    return portable + [
+        f"{name}: {built_with(item)}, {size(item['engine']['size_bytes'])}."
+        for name, item in report["native"].items()
+        if item["engine"] is not None
     ]
 
 

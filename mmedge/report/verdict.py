@@ -7,6 +7,7 @@ from typing import Any
 
 from mmedge.report.caveats import Caveat, caveats, disturbances
 from mmedge.report.comparison import end_to_end, worst
+from mmedge.report.native_engines import native_size_bytes
 from mmedge.report.quantities import (
     interval,
     milliseconds,
@@ -124,7 +125,7 @@ def _latency(report: dict[str, Any]) -> Figure:
 
 def _size(report: dict[str, Any]) -> Figure:
     before = report["checkpoint"]["size_bytes"]
-    after = engines_size_bytes(report)
+    after = native_size_bytes(report) or engines_size_bytes(report)
     note = f"weights in the checkpoint → {plural(len(report['components']), 'engine file')}"
     if before and after:
         larger = after > before

@@ -187,3 +187,11 @@ def test_shapes_and_sizes_are_reproduced(report: dict[str, Any]) -> None:
     for words in ("--shape batch=1:4:16", "--shape length=8,16", "--precision fp16"):
         assert words in command
     assert "--workspace 500000000B" in command
+
+
+def test_the_size_is_that_of_what_the_target_runs(make_report: Any) -> None:
+    report = make_report(own_engines=True)
+    assert _figures(report)["Size"].value == "6.00 kB"  # not all are built: the portable ones
+    for item in report["native"].values():
+        item["engine"] = {**report["native"]["fusion"]["engine"], "size_bytes": 5_000_000}
+    assert _figures(report)["Size"].value == "15.0 MB"
