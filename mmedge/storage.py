@@ -65,6 +65,8 @@ def directory_bytes(directory: Path) -> int:
 
 # How the temporary name of a directory that is being written ends.
 PART = ".part"
+# What a directory that is being replaced is called in the meantime, inside one of our own.
+REPLACED = "replaced"
 
 
 @contextmanager
@@ -156,10 +158,18 @@ def exclusive(target: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """What a killed writer of `target` left beside it; the lock says that nobody writes now."""
-    ours = re.compile(rf"\.{re.escape(target.name)}\.[a-z0-9_]{{8}}{re.escape(PART)}")
+    """What a killed writer of `target` left beside it; the lock says that nobody writes now.
+
+    Killed between its two renames, it left no target but the old one, which is put back.
+    """
+    name = re.escape(target.name)
+    ours = re.compile(rf"\.{name}\.[a-z0-9_]{{8}}{re.escape(PART)}")
+    replaced = re.compile(rf"\.{name}\.old\.[a-z0-9_]{{8}}")
     for path in target.parent.iterdir():
-        if ours.fullmatch(path.name):
+        if replaced.fullmatch(path.name) and not os.path.lexists(target):
+            with suppress(OSError):
+                os.rename(path / REPLACED, target)
+        if ours.fullmatch(path.name) or replaced.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -232,11 +242,19 @@ def _swap(work: Path, target: Path) -> None:
         os.rename(work, target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    os.rename(target, old / "replaced")
     try:
+        os.rename(target, old / REPLACED)
         os.rename(work, target)
+    finally:
+        if not os.path.lexists(target) and os.path.lexists(old / REPLACED):
+            os.rename(old / REPLACED, target)
+        _remove_whole(old)
+
+
+def _remove_whole(directory: Path) -> None:
+    """Remove it, also when an interrupt comes in between: then once more, to the end."""
+    try:
+        shutil.rmtree(directory, ignore_errors=True)
     except BaseException:
-        os.rename(old / "replaced", target)
-        old.rmdir()
+        shutil.rmtree(directory, ignore_errors=True)
         raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -8,6 +8,7 @@ ship with mmedge. A path to a .toml file works in place of a name.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,8 @@ from mmedge.errors import ProjectError
 from mmedge.resources import data_dir
 from mmedge.strict import decode, nearest, read_toml
 
+# As of TensorRT and of compute capabilities.
+NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)+")
 # fp32 is float32 arithmetic throughout; the others name the narrowest format of weights.
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8", "fp8", "int4", "fp4")
 # The oldest and newest opset that the graph passes read and write.
@@ -155,6 +158,8 @@ def _check(target: Target, path: Path) -> None:
             expected="[tensorrt] with library, version and compute_capability",
             where=path,
         )
+    if target.tensorrt is not None:
+        _check_tensorrt(target.tensorrt, path)
     if target.threads.intra_op < 0 or target.threads.inter_op < 1:
         raise ProjectError(
             "impossible number of threads",
@@ -162,3 +167,14 @@ def _check(target: Target, path: Path) -> None:
             expected="intra_op of at least 0 (0 is every core), inter_op of at least 1",
             where=path,
         )
+
+
+def _check_tensorrt(settings: TensorRTSettings, path: Path) -> None:
+    for key, example in (("version", "10.3"), ("compute_capability", "8.6")):
+        if not NUMBERS.fullmatch(getattr(settings, key)):
+            raise ProjectError(
+                f"[tensorrt] {key} is no version",
+                found=getattr(settings, key),
+                expected=f'numbers with dots between them, as "{example}"',
+                where=path,
+            )

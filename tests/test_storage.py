@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -350,3 +351,55 @@ def test_an_unchanged_large_file_is_read_once(
     assert storage.sha256_file(file) == first
     os.utime(file, ns=(1, 1))
     assert storage.sha256_file(file) == "read again"
+
+
+def test_what_a_killed_swap_left_is_put_back(tmp_path: Path) -> None:
+    """Killed after the old one was moved away, and before the new one came."""
+    target, old = tmp_path / "out", tmp_path / ".out.old.abcd1234"
+    (old / "replaced").mkdir(parents=True)
+    (old / "replaced" / "file").write_text("the old one")
+    with exclusive(target):
+        assert (target / "file").read_text() == "the old one"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_was_replaced_goes_where_the_new_one_is_there(tmp_path: Path) -> None:
+    target, old = tmp_path / "out", tmp_path / ".out.old.abcd1234"
+    for directory in (target, old / "replaced"):
+        directory.mkdir(parents=True)
+    with exclusive(target):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_interrupt_in_a_swap_leaves_one_of_the_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """At its first rename, its second, and while the old one is removed."""
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "file").write_text("old")
+    steps = 0
+
+    def interrupted(original: Any) -> Any:
+        def step(*arguments: Any, **options: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == number:
+                raise KeyboardInterrupt
+            return original(*arguments, **options)
+
+        return step
+
+    def write_new() -> None:
+        with atomic_directory(target, ours=lambda _path: True) as work:
+            (work / "file").write_text("new")
+            monkeypatch.setattr(os, "rename", interrupted(os.rename))
+            monkeypatch.setattr(shutil, "rmtree", interrupted(shutil.rmtree))
+
+    with pytest.raises(KeyboardInterrupt):
+        write_new()
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (target / "file").read_text() == ("new" if number == 3 else "old")

@@ -127,3 +127,27 @@ def test_facts_carry_their_source(user_directory: Path):
 def test_a_target_survives_json():
     target = load_target("cpu")
     assert msgspec.json.decode(msgspec.json.encode(target), type=Target) == target
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("compute_capability", "eight"), ("version", "10"), ("version", "")]
+)
+def test_versions_of_a_target_are_versions(tmp_path: Path, key: str, value: str) -> None:
+    text = (data_dir("profiles/targets") / "rtx-3060-12g.toml").read_text()
+    known = {"compute_capability": '"8.6"', "version": '"1.7"'}[key]
+    path = tmp_path / "rtx-3060-12g.toml"
+    path.write_text(text.replace(f"{key} = {known}", f'{key} = "{value}"'))
+    with pytest.raises(ProjectError, match=rf"\[tensorrt\] {key} is no version") as caught:
+        load_target(str(path))
+    assert "numbers with dots" in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "onnxruntime"])
+def test_a_table_of_tensorrt_goes_with_its_backend(tmp_path: Path, backend: str) -> None:
+    name = "rtx-3060-12g" if backend == "onnxruntime" else "cpu"
+    text = (data_dir("profiles/targets") / f"{name}.toml").read_text()
+    other = "tensorrt" if backend == "onnxruntime" else "onnxruntime"
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text.replace(f'backend = "{other}"', f'backend = "{backend}"'))
+    with pytest.raises(ProjectError, match="has a table"):
+        load_target(str(path))
