@@ -89,13 +89,13 @@ def test_an_opset_that_is_too_new_says_which_one_is_not() -> None:
 
 REFUSED = {
     "nonpad_kv_seqlen is dropped without a word": """(float[b, 2, s, 64] q, int64[b] n) =>
-        (float[b, 2, s, 64] y) { y = Attention(q, q, q, , , , n) }""",
+        (float[b, 2, s, 64] y) { h = Neg(q) y = Attention(q, h, h, , , , n) }""",
     "no mask together with is_causal": """(float[b, 2, s, 64] q, bool[s, s] m) =>
-        (float[b, 2, s, 64] y) { y = Attention<is_causal = 1>(q, q, q, m) }""",
+        (float[b, 2, s, 64] y) { h = Neg(q) y = Attention<is_causal = 1>(q, h, h, m) }""",
     "no past keys and values": """(float[b, 2, s, 64] q, float[b, 2, p, 64] k) =>
-        (float[b, 2, s, 64] y) { y = Attention(q, q, q, , k, k) }""",
+        (float[b, 2, s, 64] y) { h = Neg(q) y = Attention(q, h, h, , k, k) }""",
     "no softcap": """(float[b, 2, s, 64] q) => (float[b, 2, s, 64] y)
-        { y = Attention<softcap = 5.0>(q, q, q) }""",
+        { h = Neg(q) y = Attention<softcap = 5.0>(q, h, h) }""",
 }
 
 
@@ -110,7 +110,7 @@ def test_attention_is_refused_what_the_parser_drops_or_has_not(
 
 def test_attributes_at_their_default_are_no_finding() -> None:
     text = """(float[b, 2, s, 64] q, bool[s, s] m) => (float[b, 2, s, 64] y)
-        { y = Attention<is_causal = 0, softcap = 0.0>(q, q, q, m) }"""
+        { h = Neg(q) y = Attention<is_causal = 0, softcap = 0.0>(q, h, h, m) }"""
     assert whys(text, RTX, opset=24) == []
 
 
