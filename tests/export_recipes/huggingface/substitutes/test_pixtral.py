@@ -42,7 +42,8 @@ def test_features_are_upstreams_and_come_first(
     expected = torch.cat(model.get_image_features(pixels, image_sizes=sizes).pooler_output)
     found = FeatureEncoder(model, "get_image_features", NAMES, flat=frozenset())(pixels, sizes)
     rows = found.flatten(0, 1)[: len(expected)]
-    torch.testing.assert_close(rows, expected, rtol=1e-4, atol=1e-4)
+    # Random weights amplify the rounding of sums in another order; a wrong place moves it by all.
+    assert (rows - expected).abs().max() <= 1e-3 * expected.abs().max()
 
 
 def test_without_sizes_it_is_refused(checkpoint: Callable[[str], Path]) -> None:
