@@ -13,6 +13,7 @@ EXTRAS = {
     "torch": ("compile", "loading, splitting and exporting PyTorch models"),
     "onnx": ("compile", "reading and checking ONNX files"),
     "onnx_ir": ("compile", "graph passes"),
+    "ml_dtypes": ("compile", "number formats that numpy lacks"),
     "onnxscript": ("compile", "the ONNX exporter and graph rewriting"),
     "safetensors": ("compile", "safetensors checkpoints"),
     "jinja2": ("compile", "the HTML report"),

@@ -1,0 +1,1 @@
+"""Quantization: number formats, calibration, placement of Q/DQ, and what it cost."""
