@@ -1,0 +1,174 @@
+// The attention kernel: FlashAttention-2's forward pass (arXiv 2307.08691) on mma.m16n8k16.
+//
+// A block owns ROWS query rows, 16 for each warp, and walks over the keys in steps of KEYS. While a
+// step is computed the next one's keys and values are copied into the other stage of shared memory,
+// which takes one barrier for each step: it says both that the step has arrived for everybody and
+// that everybody has left the stage that is filled next.
+#pragma once
+
+#include "decode.cuh"
+#include "softmax.cuh"
+
+template <class Shape>
+using Scores = float[Shape::KEYS / 8][4];
+
+template <class Shape>
+using QueryFragments = uint32_t[Shape::QUERY_IN_REGISTERS ? Shape::HEAD / 16 : 1][4];
+
+// scores = query * keys^T, not yet scaled.
+template <class Shape>
+DEVICE void multiply_keys(Scores<Shape>& scores, QueryFragments<Shape>& queries,
+                          const uint16_t* shared, const uint16_t* keys) {
+  UNROLL
+  for (int j = 0; j < Shape::KEYS / 8; j++) {
+    UNROLL
+    for (int i = 0; i < 4; i++) scores[j][i] = 0.0f;
+  }
+  UNROLL
+  for (int d = 0; d < Shape::HEAD / 16; d++) {
+    uint32_t(&query)[4] = queries[Shape::QUERY_IN_REGISTERS ? d : 0];
+    if (!Shape::QUERY_IN_REGISTERS) load_query_fragment<Shape>(query, shared, d * 16);
+    UNROLL
+    for (int j = 0; j < Shape::KEYS / 8; j += 2) {
+      uint32_t key[4];
+      load_key_fragment<Shape>(key, keys, j * 8, d * 16);
+      Shape::Number::mma(scores[j], query, key[0], key[1]);
+      Shape::Number::mma(scores[j + 1], query, key[2], key[3]);
+    }
+  }
+}
+
+// scores = scores * scale + bias, where the row sees the key.
+template <class Shape>
+DEVICE void add_bias(Scores<Shape>& scores, const MmedgeAttention& call, const Work& work,
+                     int first_row, int first_key, const int (&visible)[2]) {
+  UNROLL
+  for (int half = 0; half < 2; half++) {
+    const int row = first_row + half * 8;
+    const Row place = find_row<Shape>(work, row < work.row_end ? row : work.row_end - 1);
+    const uint16_t* bias =
+        work.bias + place.head * call.bias_strides[1] + place.query * call.bias_strides[2];
+    UNROLL
+    for (int j = 0; j < Shape::KEYS / 8; j++) {
+      UNROLL
+      for (int i = 0; i < 2; i++) {
+        const int key = first_key + j * 8 + i;
+        float& score = scores[j][2 * half + i];
+        if (key < visible[half])
+          score = score * call.scale + Shape::Number::unpack(load_global(bias + key));
+      }
+    }
+  }
+}
+
+template <class Shape>
+DEVICE void hide(Scores<Shape>& scores, int first_key, const int (&visible)[2]) {
+  UNROLL
+  for (int j = 0; j < Shape::KEYS / 8; j++) {
+    UNROLL
+    for (int i = 0; i < 4; i++)
+      if (first_key + j * 8 + i % 2 >= visible[i / 2]) scores[j][i] = -INFINITY;
+  }
+}
+
+// output += weights * values; the weights' fragments are the scores' own registers.
+template <class Shape>
+DEVICE void multiply_values(Rows<Shape>& rows, const Scores<Shape>& weights,
+                            const uint16_t* values) {
+  using Number = typename Shape::Number;
+  UNROLL
+  for (int j = 0; j < Shape::KEYS / 8; j += 2) {
+    const uint32_t weight[4] = {Number::pack(weights[j][0], weights[j][1]),
+                                Number::pack(weights[j][2], weights[j][3]),
+                                Number::pack(weights[j + 1][0], weights[j + 1][1]),
+                                Number::pack(weights[j + 1][2], weights[j + 1][3])};
+    UNROLL
+    for (int d = 0; d < Shape::HEAD / 16; d++) {
+      uint32_t value[4];
+      load_value_fragment<Shape>(value, values, j * 8, d * 16);
+      Number::mma(rows.output[2 * d], weight, value[0], value[1]);
+      Number::mma(rows.output[2 * d + 1], weight, value[2], value[3]);
+    }
+  }
+}
+
+template <class Shape>
+DEVICE void store_output(const MmedgeAttention& call, const Work& work, const Rows<Shape>& rows,
+                         int first_row, int first_column, const float (&inverse)[2]) {
+  UNROLL
+  for (int half = 0; half < 2; half++) {
+    const int row = first_row + half * 8;
+    if (row >= work.row_end) continue;
+    uint16_t* to = work.output + offset_of(find_row<Shape>(work, row), call.output_strides);
+    UNROLL
+    for (int i = 0; i < Shape::HEAD / 8; i++) {
+      const int column = i * 8 + first_column;
+      if (column >= call.head_size) continue;
+      store_global(to + column, Shape::Number::pack(rows.output[i][2 * half] * inverse[half],
+                                                    rows.output[i][2 * half + 1] * inverse[half]));
+    }
+  }
+}
+
+template <class Shape>
+KERNEL(Shape::THREADS) attend(Launch launch) {
+  SHARED_MEMORY(shared);
+  const MmedgeAttention& call = launch.call;
+  const Work work = find_work<Shape>(launch);
+  if (work.first_row >= work.row_end) return;  // packed rows of which this batch has fewer
+
+  // The lowest row of the tile sees the most keys.
+  const int seen = count_visible_to_row<Shape>(work, call.causal, work.first_row + Shape::ROWS - 1);
+  const int steps = (seen + Shape::KEYS - 1) / Shape::KEYS;
+  const int steps_of_split = (steps + launch.splits - 1) / launch.splits;
+  const int begin = Shape::SPLIT ? work.split * steps_of_split : 0;
+  const int end = Shape::SPLIT ? clamp(begin + steps_of_split, 0, steps) : steps;
+
+  const int warp_row = work.first_row + warp_index() * 16;
+  const int row = warp_row + lane_index() / 4;
+  const int column = lane_index() % 4 * 2;
+  const int visible[2] = {count_visible_to_row<Shape>(work, call.causal, row),
+                          count_visible_to_row<Shape>(work, call.causal, row + 8)};
+  const int visible_to_all = count_visible_to_row<Shape>(work, call.causal, warp_row);
+  const int visible_to_any = count_visible_to_row<Shape>(work, call.causal, warp_row + 15);
+  const float exponent_scale = Shape::BIAS ? LOG2_E : call.scale * LOG2_E;
+
+  copy_queries<Shape>(shared, launch, work);
+  commit_copies();
+  if (begin < end) copy_keys_and_values<Shape>(shared, launch, work, begin, begin);
+  commit_copies();
+  QueryFragments<Shape> queries;
+  if (Shape::QUERY_IN_REGISTERS) {
+    wait_for_copies<1>();
+    block_barrier();
+    UNROLL
+    for (int d = 0; d < Shape::HEAD / 16; d++)
+      load_query_fragment<Shape>(queries[Shape::QUERY_IN_REGISTERS ? d : 0], shared, d * 16);
+  }
+  Rows<Shape> rows;
+  clear<Shape>(rows);
+  for (int step = begin; step < end; step++) {
+    wait_for_copies<0>();
+    block_barrier();
+    if (step + 1 < end) copy_keys_and_values<Shape>(shared, launch, work, step + 1, begin);
+    commit_copies();
+    const int first_key = step * Shape::KEYS;
+    if (first_key >= visible_to_any) continue;  // the causal mask hides all of it from this warp
+    const uint16_t* keys = shared + (step - begin) % 2 * Shape::STAGE;
+    Scores<Shape> scores;
+    multiply_keys<Shape>(scores, queries, shared, keys);
+    if (Shape::BIAS)
+      add_bias<Shape>(scores, call, work, row, first_key + column, visible);
+    if (first_key + Shape::KEYS > visible_to_all)
+      hide<Shape>(scores, first_key + column, visible);
+    exponentiate<Shape>(scores, rows, exponent_scale);
+    multiply_values<Shape>(rows, scores, keys + Shape::KEYS * Shape::PITCH);
+  }
+  wait_for_copies<0>();
+  float inverse[2];
+  finish_sums<Shape>(rows, inverse);
+  if (Shape::SPLIT && launch.splits > 1)
+    store_part<Shape>(launch, work, rows, row, column, inverse, exponent_scale);
+  else
+    store_output<Shape>(call, work, rows, row, column, inverse);
+}
