@@ -41,6 +41,8 @@ class EnginePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profiles: by axis name, the sizes that it takes; one mapping for each optimization profile.
     optimization_level: 0 (fast to build) to 5 (fast to run); None for the library's own.
     workspace_bytes: the most scratch memory that a layer may have; None for no limit.
+    plugins: the operators of our own that the graph has, "domain::name:version" each; whoever
+        builds the engine or opens it registers their kernels first.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class EnginePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compute_capability: str | None = None
     optimization_level: int | None = None
     workspace_bytes: int | None = None
+    plugins: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """What tells engines of two plans apart."""
