@@ -6,7 +6,7 @@ import ctypes
 import fcntl
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +19,7 @@ from mmedge.kernels.attention_library import AttentionLibrary
 from mmedge.strict import read_toml
 
 SOURCES = Path(__file__).parents[2] / "kernels" / "attention"
-FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DMMEDGE_EMULATION", "-x", "c++")
+FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DMMEDGE_EMULATION")
 OPTIMIZED = "-O2"
 
 
@@ -89,48 +89,80 @@ def run_compiler(*arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def compile_object(
-    source: Path, target: Path, *, sources: Path = SOURCES, optimize: str = OPTIMIZED
-) -> Path:
-    """Compile once, also where several test processes want the same file."""
+def once(target: Path, make: Callable[[Path], None]) -> Path:
+    """`make` writes the file, if no other test process has: half a file is never seen."""
     with _alone(target):
         if not target.exists():
-            made = target.with_suffix(".part")
-            run_compiler(*FLAGS, optimize, f"-I{sources}", "-c", str(source), "-o", str(made))
-            made.replace(target)
+            part = target.with_name(f"{target.name}.part")
+            make(part)
+            part.replace(target)
     return target
 
 
-def build_emulator(
-    directory: Path,
-    *instances: Instance,
+def compile_object(
+    source: Path,
+    target: Path,
+    *,
+    headers: Path,
     sources: Path = SOURCES,
     optimize: str = OPTIMIZED,
+) -> Path:
+    """With the emulation's own headers compiled beforehand: most of the time is theirs."""
+    header = _precompiled_header(headers, optimize)
+    include = ("-include", str(header), f"-I{sources}", f"-I{SOURCES}")
+    return once(
+        target,
+        lambda made: run_compiler(*FLAGS, "-x", "c++", optimize, *include, "-c", str(source),
+                                  "-o", str(made)),
+    )  # fmt: skip
+
+
+def _precompiled_header(directory: Path, optimize: str) -> Path:
+    """The compiler finds the .gch beside the header that it is told to include."""
+    header = once(
+        directory / f"precompiled{optimize}.h",
+        lambda made: write(made, f'#include "{SOURCES / "emulation.h"}"\n'),
+    )
+    once(
+        header.with_name(f"{header.name}.gch"),
+        lambda made: run_compiler(*FLAGS, "-x", "c++-header", optimize, str(header),
+                                  "-o", str(made)),
+    )  # fmt: skip
+    return header
+
+
+def build_emulator(
+    directory: Path, instance: Instance, *, sources: Path = SOURCES, optimize: str = OPTIMIZED
 ) -> Emulator:
-    """A library with these instances; its objects lie in `directory` and serve others there."""
+    """A library with this instance; the objects lie in `directory` and serve others there."""
     directory.mkdir(exist_ok=True)
-    objects = [sources / "attention.cu"]
-    for instance in instances:
-        objects.append(directory / f"{instance.name}.cpp")
-        with _alone(objects[-1]):
-            objects[-1].write_text(instance.source())
-    compiled = [
+    generated = once(
+        directory / f"{instance.name}.cpp", lambda made: write(made, instance.source())
+    )
+    objects = [
         compile_object(
-            source, directory / f"{source.stem}.o", sources=sources, optimize=optimize
+            source,
+            directory / f"{source.stem}.o",
+            headers=directory,
+            sources=sources,
+            optimize=optimize,
         )
-        for source in objects
+        for source in (sources / "attention.cu", generated)
     ]
-    library = directory / ("-".join(i.name for i in instances) + ".so")
-    with _alone(library):
-        if not library.exists():
-            made = library.with_suffix(".part")
-            run_compiler("-shared", *map(str, compiled), "-o", str(made))
-            made.replace(library)
-    return Emulator(library)
+    return link_emulator(directory / f"{instance.name}.so", *objects)
+
+
+def link_emulator(target: Path, *objects: Path) -> Emulator:
+    names = [str(path) for path in objects]
+    return Emulator(once(target, lambda made: run_compiler("-shared", *names, "-o", str(made))))
+
+
+def write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    with target.with_suffix(f"{target.suffix}.lock").open("w") as lock:
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

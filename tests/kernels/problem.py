@@ -38,7 +38,8 @@ class Shapes:
     bias: tuple[bool, bool] | None = None  # has a batch axis, has a head axis
     lengths: tuple[int, ...] | None = None
     packed: tuple[tuple[int, int], ...] | None = None  # (queries, keys) of each row
-    gap: int = 0  # elements between rows, times 8
+    gap: int = 0  # elements between rows, times 8; the values have 8 more
+    loud: float = 1.0  # the queries are multiplied by it: some scores are far above the others
     seed: int = 0
 
 
@@ -61,7 +62,8 @@ class Problem:
         queries, keys = _rows(shapes)
         s = shapes
         query = _tensor(rng, s, queries, s.heads)
-        key, value = (_tensor(rng, s, keys, s.kv_heads) for _ in range(2))
+        query[:] = (np.asarray(query, np.float32) * s.loud).astype(_type(s))
+        key, value = (_tensor(rng, s, keys, s.kv_heads, extra_gap=n) for n in range(2))
         bias = None
         if s.bias is not None:
             axes = (s.batch if s.bias[0] else 1, s.heads if s.bias[1] else 1)
@@ -111,9 +113,7 @@ class Problem:
         if s.lengths is not None:
             call.key_lengths = _address(self.lengths[0])
         if s.packed is not None:
-            call.cumulative_query_lengths, call.cumulative_key_lengths = map(
-                _address, self.lengths
-            )
+            call.cumulative_query_lengths, call.cumulative_key_lengths = map(_address, self.lengths)
         return call
 
     def run(self, library: Emulator, *, tactic: int = -1) -> Array:
@@ -145,11 +145,14 @@ class Problem:
             for head in range(s.heads):
                 kv_head = head // (s.heads // s.kv_heads)
                 exact = _attend(
-                    *(np.asarray(t, np.float64) for t in (
-                        self.query[queries][:, head],
-                        self.key[keys][:, kv_head],
-                        self.value[keys][:, kv_head],
-                    )),
+                    *(
+                        np.asarray(t, np.float64)
+                        for t in (
+                            self.query[queries][:, head],
+                            self.key[keys][:, kv_head],
+                            self.value[keys][:, kv_head],
+                        )
+                    ),
                     bias=self._bias_of(row, head),
                     shapes=s,
                 )
@@ -209,10 +212,12 @@ def _rows(shapes: Shapes) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (queries,), (keys,)
 
 
-def _tensor(rng: np.random.Generator, s: Shapes, rows: tuple[int, ...], heads: int) -> Array:
+def _tensor(
+    rng: np.random.Generator, s: Shapes, rows: tuple[int, ...], heads: int, *, extra_gap: int = 0
+) -> Array:
     """[..., heads, head_size] with a gap behind every row, in which there is NaN."""
     width = heads * s.head_size
-    memory = _aligned((*rows, width + s.gap * 8), _type(s))
+    memory = _aligned((*rows, width + (s.gap + extra_gap) * 8), _type(s))
     memory[:] = np.nan
     tensor = memory[..., :width].reshape(*rows, heads, s.head_size)
     if tensor.size:

@@ -1,8 +1,6 @@
 // What device.cuh offers, for the emulated threads.
 #pragma once
 
-#include <algorithm>
-
 #include "global_memory.h"
 #include "number_formats.h"
 #include "shared_memory.h"

@@ -1,7 +1,6 @@
 // A launch on the host: the blocks one after the other, each with all its threads at once.
 #pragma once
 
-#include <functional>
 
 #include "instructions.h"
 
@@ -15,12 +14,12 @@ struct Settings {
 };
 
 inline Settings settings;
-inline std::function<void()> body;
+inline void (*run_body)();
 
 inline int multiprocessors() { return settings.multiprocessors; }
 
 inline void run_thread() {
-  body();
+  run_body();
   if (!copies[block.current].all.empty()) fail("copies are under way when the thread ends");
   finish_thread();
 }
@@ -39,13 +38,23 @@ inline void begin_block(int64_t index, int threads, size_t shared_bytes) {
   }
 }
 
+// The kernel that is launched, where a fiber's entry, which takes nothing, finds it.
+template <class Argument>
+struct Launched {
+  static inline void (*kernel)(Argument);
+  static inline const Argument* argument;
+  static void run() { kernel(*argument); }
+};
+
 template <class Argument>
 const char* launch(void (*kernel)(Argument), int64_t blocks, int threads, size_t shared_bytes,
                    void*, const Argument& argument) {
   block.failure[0] = 0;
   block.random = settings.seed * 2654435761u + 1;  // Knuth's multiplier: 0 is a seed too
   block.patience = PATIENCE[settings.seed % 4];
-  body = [&] { kernel(argument); };
+  Launched<Argument>::kernel = kernel;
+  Launched<Argument>::argument = &argument;
+  run_body = Launched<Argument>::run;
   global.begin_launch();
   for (int64_t index = 0; index < blocks && !block.failure[0]; index++) {
     begin_block(index, threads, shared_bytes);
