@@ -14,7 +14,7 @@
 #include <cuda_runtime.h>
 
 #define DEVICE __device__ __forceinline__
-#define KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define UNROLL _Pragma("unroll")
 #define UNROLL_BY_4 _Pragma("unroll 4")
 #define SHARED_MEMORY(name) extern __shared__ __align__(16) uint16_t name[]

@@ -53,9 +53,10 @@ DEVICE void add_bias(Scores<Shape>& scores, const MmedgeAttention& call, const W
       UNROLL
       for (int i = 0; i < 2; i++) {
         const int key = first_key + j * 8 + i;
+        const float added =
+            key < visible[half] ? Shape::Number::unpack(load_global(bias + key)) : 0.0f;
         float& score = scores[j][2 * half + i];
-        if (key < visible[half])
-          score = score * call.scale + Shape::Number::unpack(load_global(bias + key));
+        score = score * call.scale + added;
       }
     }
   }

@@ -1,0 +1,71 @@
+"""The emulation itself can fail: each mistake that it watches for is refused, in any schedule."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from emulator import compile_object, once, run_compiler
+
+Run = Callable[[str, int], str | None]
+SEEDS = range(8)
+
+MISTAKES = {
+    "no_barrier": "race: thread [0-9]+ reads shared byte [0-9]+ that thread [0-9]+ wrote"
+    "|before thread [0-9]+ waited|nobody wrote",
+    "no_wait": "before thread [0-9]+ waited for its copy",
+    "overwritten_while_read": "race: thread [0-9]+ (overwrites|reads) shared byte|before thread",
+    "written_by_two": "race: threads [0-9]+ and [0-9]+ write|before thread",
+    "never_written": "nobody wrote",
+    "past_the_shared_memory": "outside of the 1024 bytes of shared memory",
+    "misaligned_in_shared_memory": "not aligned to 16",
+    "past_the_input": "reads 16 bytes outside of every buffer",
+    "misaligned_input": "address that is not a multiple",
+    "written_twice": "writes output at byte [0-9]+ twice",
+    "written_to_the_input": "writes to input",
+    "read_after_written": "reads output at byte [0-9]+, which this launch wrote",
+    "divergent_warp": "divergent warp: one thread is at (mma|shuffle), another",
+    "half_a_warp": "deadlock: 16 of 32 threads of warp [01] came to shuffle",
+    "barrier_for_some": "deadlock: 32 of 64 threads came to the barrier",
+    "copies_left_behind": "copies are under way when the thread ends",
+}
+
+
+@pytest.fixture(scope="module")
+def run(shared_directory: Path) -> Run:
+    source = Path(__file__).with_name("planted.cpp")
+    target = shared_directory / "planted.o"
+    compiled = compile_object(source, target, headers=shared_directory, optimize="-O0")
+    library = once(
+        shared_directory / "planted.so",
+        lambda made: run_compiler("-shared", str(compiled), "-o", str(made)),
+    )
+    planted = ctypes.CDLL(str(library)).run_planted
+    planted.restype = ctypes.c_char_p
+
+    def run_kernel(name: str, seed: int) -> str | None:
+        said = planted(name.encode(), ctypes.c_uint32(seed))
+        return said.decode() if said else None
+
+    return run_kernel
+
+
+def test_a_right_kernel_is_let_through(run: Run) -> None:
+    assert [run("right", seed) for seed in SEEDS] == [None] * len(SEEDS)
+
+
+@pytest.mark.parametrize("kernel", MISTAKES)
+def test_a_mistake_is_refused_in_every_schedule(run: Run, kernel: str) -> None:
+    for seed in SEEDS:
+        said = run(kernel, seed)
+        assert said is not None, f"seed {seed}"
+        assert re.search(MISTAKES[kernel], said), said
+        assert "(block 0, thread " in said
+
+
+def test_a_right_kernel_still_runs_after_a_refused_one(run: Run) -> None:
+    assert run("half_a_warp", 1) is not None
+    assert run("right", 1) is None
