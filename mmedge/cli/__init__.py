@@ -17,6 +17,7 @@ from mmedge.cli.stdout import StdoutError, told, watched_stdout
 
 COMMANDS = (
     "compile", "build", "verify", "run", "profile", "inspect", "init", "targets", "doctor", "cache",
+    "kernels",
 )  # fmt: skip
 
 

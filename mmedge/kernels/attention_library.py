@@ -177,9 +177,7 @@ def _dtype(query: Tensor) -> int:
     torch: Any = require("torch")
     known = {torch.float16: FP16, torch.bfloat16: BF16}
     if query.dtype not in known:
-        raise InputError(
-            "the attention kernels take float16 and bfloat16", found=str(query.dtype)
-        )
+        raise InputError("the attention kernels take float16 and bfloat16", found=str(query.dtype))
     return known[query.dtype]
 
 
