@@ -2,13 +2,14 @@
  *
  * It needs no CUDA header, so that the TensorRT plugin, ctypes and the host emulation share it.
  *
- * output[b, i, h] = sum over the visible j of softmax(scale * q.k + bias) * value[b, j, h / group]
+ * output[b, i, h] = softmax over the visible j of (scale * q.k + bias) * value[b, j, h / group]
  *
- * Key j is visible to query i of its row of the batch when j < keys and
- *   causal 0: always;   causal 1 (upper-left): j <= i;   causal 2 (lower-right): j <= i + keys - queries
- * where `keys` is key_lengths[b] (held to 0..max_key_length) or the packed length, and `queries` is
- * max_query_length or the packed length. What is past `keys` is never read; a query that sees no key
- * gives 0. NaN and infinities that a query sees reach its result as they do in softmax(...) @ value.
+ * Key j is visible to query i of its row of the batch when j < keys and, where causal is
+ *   0 (none): always;  1 (upper-left): j <= i;  2 (lower-right): j <= i + keys - queries.
+ * `keys` is key_lengths[b] (held to 0..max_key_length), the packed length, or max_key_length;
+ * `queries` is the packed length or max_query_length. What is past `keys` is never read, and a
+ * query that sees no key gives 0. NaN and infinities that a query sees reach its result as they do
+ * in softmax(...) @ value.
  * A value that `causal` hides is multiplied by 0, so an infinity in it may or may not give NaN.
  */
 #ifndef MMEDGE_ATTENTION_H
@@ -45,14 +46,15 @@ typedef struct MmedgeAttention {
   int32_t tactic; /* index below mmedge_attention_tactics(), or -1: the table's choice */
 } MmedgeAttention;
 
-/* Launches on a CUDA stream. NULL, or what is wrong; the text lasts until this thread's next call. */
+/* Launches on a CUDA stream. NULL, or what is wrong: a text that lasts until this thread's next
+ * call. */
 MMEDGE_API const char *mmedge_attention(const MmedgeAttention *call, void *stream);
 
 /* Bytes of workspace that this call needs, and every call with a smaller batch or shorter lengths:
  * asked once, with the largest shapes. Needs no GPU. */
 MMEDGE_API size_t mmedge_attention_workspace(const MmedgeAttention *call);
 
-/* How many tile shapes can run this call; 0 where the library has none for its head size or dtype. */
+/* How many tile shapes can run this call; 0 where there is none for its head size or dtype. */
 MMEDGE_API int mmedge_attention_tactics(const MmedgeAttention *call);
 
 #ifdef __cplusplus

@@ -1,5 +1,5 @@
 // The online softmax of FlashAttention-2 (Dao 2023, arXiv 2307.08691, algorithm 1): every row keeps
-// its greatest score so far and the sum of its exponentials, and scales both when the greatest grows.
+// its greatest score so far and the sum of its exponentials, and rescales when the greatest grows.
 #pragma once
 
 #include <math.h>

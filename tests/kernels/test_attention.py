@@ -162,29 +162,25 @@ def test_nan_and_infinity_do_what_they_do_in_float64(
         problem.check(find(library, shapes))
 
 
-def test_every_row_has_the_tiles_that_the_table_names(library: Library) -> None:
+def test_a_call_has_a_tactic_for_each_forward_tile_of_the_table(library: Library) -> None:
     forward = kernel_table()["tiles"]["forward"]
     shapes = Shapes(queries=17)
     problem = Problem.made(shapes)
     assert find(library, shapes).tactics(problem.call()) == len(forward)
 
 
+# (batch, queries, keys), each no smaller than the one before.
+GROWING = ((1, 1, 64), (1, 1, 129), (1, 4, 129), (1, 16, 129), (1, 99, 900), (3, 99, 900))
+
+
 def test_the_workspace_grows_with_every_shape(library: Library) -> None:
     """A plugin asks once, for its largest shapes; a smaller call may need no more."""
     emulator = library("Fp16", 64)
-    sizes = [
-        emulator.workspace_bytes(
-            Problem.made(Shapes(batch=b, queries=q, keys=k, heads=4, kv_heads=2)).call()
-        )
-        for b, q, k in [
-            (1, 1, 64),
-            (1, 1, 129),
-            (1, 4, 129),
-            (1, 16, 129),
-            (1, 99, 900),
-            (3, 99, 900),
-        ]
+    calls = [
+        Problem.made(Shapes(batch=b, queries=q, keys=k, heads=4, kv_heads=2)).call()
+        for b, q, k in GROWING
     ]
+    sizes = [emulator.workspace_bytes(call) for call in calls]
     assert sizes[0] == 0
     assert sizes == sorted(sizes)
     assert sizes[-1] > sizes[1] > 0

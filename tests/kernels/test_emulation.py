@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from emulator import compile_object, once, run_compiler
+from emulator import FLAGS, SOURCES, once, run_compiler
 
 Run = Callable[[str, int], str | None]
 SEEDS = range(8)
@@ -34,14 +34,15 @@ MISTAKES = {
 }
 
 
-@pytest.fixture(scope="module")
-def run(shared_directory: Path) -> Run:
-    source = Path(__file__).with_name("planted.cpp")
-    target = shared_directory / "planted.o"
-    compiled = compile_object(source, target, headers=shared_directory, optimize="-O0")
+@pytest.fixture(scope="module", params=["assembly", "ucontext"])
+def run(request: pytest.FixtureRequest, shared_directory: Path) -> Run:
+    """With both ways to switch stacks: other machines than x86-64 have the second one only."""
+    ways = {"assembly": (), "ucontext": ("-DMMEDGE_PORTABLE_FIBERS",)}
+    options = ("-O0", f"-I{SOURCES}", "-x", "c++", *ways[request.param])
+    source = str(Path(__file__).with_name("planted.cpp"))
     library = once(
-        shared_directory / "planted.so",
-        lambda made: run_compiler("-shared", str(compiled), "-o", str(made)),
+        shared_directory / f"planted-{request.param}.so",
+        lambda made: run_compiler(*FLAGS, *options, "-shared", source, "-o", str(made)),
     )
     planted = ctypes.CDLL(str(library)).run_planted
     planted.restype = ctypes.c_char_p

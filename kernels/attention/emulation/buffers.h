@@ -40,8 +40,9 @@ inline void declare_buffers(const MmedgeAttention& call, size_t workspace_bytes)
   global.declare("output", call.output, bytes(call.output_strides, queries, call.num_heads), true);
   global.declare("workspace", call.workspace, workspace_bytes, true);
   global.declare("key_lengths", call.key_lengths, lengths_bytes, false);
-  global.declare("cumulative_query_lengths", packed_queries, lengths_bytes + sizeof(int32_t), false);
-  global.declare("cumulative_key_lengths", packed_keys, lengths_bytes + sizeof(int32_t), false);
+  const size_t ends_bytes = lengths_bytes + sizeof(int32_t);
+  global.declare("cumulative_query_lengths", packed_queries, ends_bytes, false);
+  global.declare("cumulative_key_lengths", packed_keys, ends_bytes, false);
 }
 
 }  // namespace emulation

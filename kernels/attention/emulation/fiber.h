@@ -1,12 +1,14 @@
 // One stack per emulated GPU thread, and the switch between two of them.
-// Written in assembly for x86-64, where a kernel makes millions of switches; ucontext elsewhere.
+// Assembly on x86-64, as a kernel makes millions of switches; ucontext elsewhere, or where
+// MMEDGE_PORTABLE_FIBERS is defined.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-#if !defined(__x86_64__)
+#if !defined(__x86_64__) || defined(MMEDGE_PORTABLE_FIBERS)
+#define MMEDGE_USES_UCONTEXT
 #include <ucontext.h>
 #endif
 
@@ -14,7 +16,7 @@ namespace emulation {
 
 constexpr size_t STACK_BYTES = 128 * 1024;
 
-#if defined(__x86_64__)
+#if !defined(MMEDGE_USES_UCONTEXT)
 
 extern "C" void mmedge_switch_stacks(void** from, void* to);
 

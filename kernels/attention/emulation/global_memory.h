@@ -26,7 +26,8 @@ class GlobalMemory {
   }
 
   void begin_launch() {
-    for (Buffer& buffer : buffers_) buffer.written.assign(buffer.writable ? buffer.bytes : 0, false);
+    for (Buffer& buffer : buffers_)
+      buffer.written.assign(buffer.writable ? buffer.bytes : 0, false);
   }
 
   void check_read(const void* from, size_t bytes) {

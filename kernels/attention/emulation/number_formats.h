@@ -8,16 +8,37 @@
 
 namespace emulation {
 
-inline uint16_t round_to_fp16(float value) {
-  const _Float16 rounded = static_cast<_Float16>(value);
-  uint16_t bits;
-  memcpy(&bits, &rounded, sizeof bits);
+inline uint32_t bits_of(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
   return bits;
 }
 
+// To the nearest, ties to even. By hand, as not every C++ compiler has _Float16.
+inline uint16_t round_to_fp16(float value) {
+  const uint32_t bits = bits_of(value);
+  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
+  const float magnitude = fabsf(value);
+  if (value != value) return 0x7fff;
+  if (magnitude >= 65520.0f) return sign | 0x7c00;  // half way from the greatest to the next
+  if (magnitude < 0x1p-14f)  // subnormal: a multiple of 2^-24
+    return sign | static_cast<uint16_t>(nearbyintf(magnitude * 0x1p24f));
+  constexpr uint32_t EXPONENT_BIASES = (127 - 15) << 10;
+  const uint32_t rounded = (bits & 0x7fffffff) + 0xfff + (bits >> 13 & 1);
+  return sign | static_cast<uint16_t>((rounded >> 13) - EXPONENT_BIASES);
+}
+
+inline float widen_fp16(uint16_t bits) {
+  const int exponent = bits >> 10 & 31;
+  const int fraction = bits & 0x3ff;
+  const float sign = bits & 0x8000 ? -1.0f : 1.0f;
+  if (exponent == 31) return fraction ? NAN : sign * INFINITY;
+  if (exponent == 0) return sign * ldexpf(static_cast<float>(fraction), -24);
+  return sign * ldexpf(static_cast<float>(fraction + 0x400), exponent - 25);
+}
+
 inline uint16_t round_to_bf16(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
+  const uint32_t bits = bits_of(value);
   if (value != value) return 0x7fff;
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);  // to nearest, even
 }
@@ -26,12 +47,8 @@ inline uint16_t round_to_bf16(float value) {
 inline const float* fp16_values() {
   static const std::vector<float> values = [] {
     std::vector<float> all(1 << 16);
-    for (uint32_t bits = 0; bits < all.size(); bits++) {
-      const uint16_t narrow = static_cast<uint16_t>(bits);
-      _Float16 value;
-      memcpy(&value, &narrow, sizeof value);
-      all[bits] = static_cast<float>(value);
-    }
+    for (uint32_t bits = 0; bits < all.size(); bits++)
+      all[bits] = widen_fp16(static_cast<uint16_t>(bits));
     return all;
   }();
   return values.data();

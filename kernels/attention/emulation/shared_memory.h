@@ -3,8 +3,8 @@
 // Every 16 bytes remember who wrote and read them last, and in which epoch: an epoch ends when the
 // whole block passes a barrier. Two accesses of two threads in one epoch, one of them a write, have
 // no order, so they are refused whatever the schedule made of them. That a warp runs in step orders
-// nothing (CUDA programming guide, "Independent Thread Scheduling"). An asynchronous copy is a write
-// from its issue until its thread has waited for it; nobody may touch its bytes before that.
+// nothing (CUDA programming guide, "Independent Thread Scheduling"). An asynchronous copy is a
+// write from its issue until its thread has waited for it: nobody may touch its bytes before.
 #pragma once
 
 #include <string.h>
@@ -56,7 +56,8 @@ class SharedMemory {
     if (granule.write_epoch == block.epoch && granule.writer != thread)
       fail("race: thread %d reads shared byte %zu that thread %d wrote since the last barrier",
            thread, offset_of(place), granule.writer);
-    granule.reader = granule.read_epoch == block.epoch && granule.reader != thread ? SEVERAL : thread;
+    const bool already_read = granule.read_epoch == block.epoch;
+    granule.reader = already_read && granule.reader != thread ? SEVERAL : thread;
     granule.read_epoch = block.epoch;
   }
 
