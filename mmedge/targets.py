@@ -60,6 +60,24 @@ class TensorRTSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     compute_capability: str
 
 
+class QuantizationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a target's library wants 8-bit integers; "float" leaves operators of a kind as they are.
+
+    activations: of static schemes: "uint8" with a zero point, or "int8" without.
+    convolutions, products: "static", scales found by calibration, or, of products, "dynamic", as
+        they come. recurrent: "dynamic" int8 weights and activations in LSTM layers.
+    joins: whether sums, pooling and concatenation between quantized operators are integers too.
+    observer: how calibration finds a range: "min-max", "percentile", "mse" or "entropy".
+    """
+
+    activations: Literal["uint8", "int8"]
+    convolutions: Literal["static", "float"]
+    products: Literal["static", "dynamic", "float"]
+    recurrent: Literal["dynamic", "float"]
+    joins: bool
+    observer: Literal["min-max", "percentile", "mse", "entropy"] = "mse"
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A machine to build for.
 
@@ -68,6 +86,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     opset: version of the ai.onnx operator set that graphs for it are written in.
     precisions: number formats it runs natively.
     tensorrt: for backend "tensorrt", and for no other.
+    quantization: how its integers are used; None for a target that has none.
     facts: what is known of the device, each figure with its source ("memory_bytes", ...).
     """
 
@@ -80,6 +99,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     providers: tuple[str, ...] = ()
     threads: Threads = Threads()
     tensorrt: TensorRTSettings | None = None
+    quantization: QuantizationSettings | None = None
     facts: dict[str, Fact] = {}
 
 
@@ -160,6 +180,14 @@ def _check(target: Target, path: Path) -> None:
         )
     if target.tensorrt is not None:
         _check_tensorrt(target.tensorrt, path)
+    if ("int8" in target.precisions) != (target.quantization is not None):
+        raise ProjectError(
+            'a target with "int8" among its precisions, and no other, has a table [quantization]',
+            found=f"precisions {', '.join(target.precisions)}, "
+            f"{'a' if target.quantization else 'no'} [quantization]",
+            expected="[quantization] with activations, convolutions, products, recurrent, joins",
+            where=path,
+        )
     if target.threads.intra_op < 0 or target.threads.inter_op < 1:
         raise ProjectError(
             "impossible number of threads",

@@ -8,7 +8,7 @@ anywhere; a runtime with integer kernels merges the pairs into them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,15 +62,22 @@ class Placement:
     refused: dict[ir.Node, str] = field(default_factory=dict)
 
 
-def plan(model: ir.Model, *, carriers: bool, only: Iterable[str] | None = None) -> Placement:
+def plan(
+    model: ir.Model,
+    *,
+    carriers: bool,
+    operators: Collection[str] = WEIGHTED,
+    only: Collection[str] | None = None,
+) -> Placement:
     """What of a graph is quantized: operators with constant weights, and what joins them.
 
     carriers: also operators without weights whose inputs all come from quantized ones, where the
-    target computes them in integers. only: names of nodes; None takes all.
+    target computes them in integers. operators: of WEIGHTED, those that are looked at.
+    only: names of nodes; None takes all.
     """
     placement, wanted = Placement(), None if only is None else set(only)
     for node in model.graph:
-        if node.domain != "" or node.op_type not in WEIGHTED:
+        if node.domain != "" or node.op_type not in operators:
             continue
         why = _refusal(node)
         if why is None and wanted is not None and str(node.name) not in wanted:
@@ -82,7 +89,7 @@ def plan(model: ir.Model, *, carriers: bool, only: Iterable[str] | None = None) 
     chosen = set(placement.nodes)
     if carriers:
         chosen |= _carriers(model, chosen)
-    for node in chosen:
+    for node in (node for node in model.graph if node in chosen):
         for value in (*_activations(node), given_value(node)):
             placement.values[str(value.name)] = value
     return placement

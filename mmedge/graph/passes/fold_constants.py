@@ -37,6 +37,7 @@ class FoldConstants(GraphPass):
 
     1. A fold that would store over 1 KiB more than it frees does not happen, so that Expand,
        ConstantOfShape, Cast or Transpose of a weight that is used elsewhere never grow the file.
+       A weight that is only cut into slices is freed by them together.
     2. Random operators, QuantizeLinear and DequantizeLinear are kept.
     3. Values that are graph outputs stay computed by a node.
 
@@ -76,12 +77,36 @@ def _within_budget(node: ir.Node) -> bool | None:
 
 def _growth_bytes(node: ir.Node) -> int | None:
     """Bytes of the result minus those of the constants that only `node` uses."""
+    stored = _stored_bytes(node)
+    if stored is None:
+        return None
+    if _is_part_of_a_division(node):
+        return 0
+    freed = {value: _freed_bytes(value, node) for value in node.inputs if value is not None}
+    return stored - sum(freed.values())
+
+
+def _stored_bytes(node: ir.Node) -> int | None:
     result = node.outputs[0]
     if result.shape is None or result.dtype is None or not result.shape.is_static():
         return None
-    stored = math.prod(result.shape.numpy()) * result.dtype.bitwidth // 8
-    freed = {value: _freed_bytes(value, node) for value in node.inputs if value is not None}
-    return stored - sum(freed.values())
+    return math.prod(result.shape.numpy()) * result.dtype.bitwidth // 8
+
+
+def _is_part_of_a_division(node: ir.Node) -> bool:
+    """Whether `node` cuts a slice out of a constant of which only such slices are used, together
+    no more than it holds: the gates of a recurrent layer, in another order.
+    """
+    whole = node.inputs[0] if node.op_type == "Slice" and node.domain == "" else None
+    tensor = None if whole is None else ir.convenience.get_const_tensor(whole)
+    if whole is None or tensor is None or whole.is_graph_output():
+        return False
+    users = [user for user, _ in whole.uses()]
+    if not all(user.op_type == "Slice" and user.inputs[0] is whole for user in users):
+        return False
+    sizes = [_stored_bytes(user) for user in users if not user.outputs[0].is_graph_output()]
+    known = [size for size in sizes if size is not None]
+    return len(known) == len(users) and sum(known) <= tensor.nbytes
 
 
 def _freed_bytes(value: ir.Value, node: ir.Node) -> int:

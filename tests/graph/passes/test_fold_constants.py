@@ -71,6 +71,26 @@ def test_the_transpose_of_a_weight_of_its_own_folds(run, ops):
     assert record.initializer_bytes_after == record.initializer_bytes_before
 
 
+SLICES = """(float[n, 20] x) => (y) <float[20, 20] w = {{{big}}}, int64[1] zero = {{0}},
+        int64[1] a = {{{a}}}, int64[1] b = {{{b}}}, int64[1] end = {{20}}> {{
+        first = Slice(w, zero, a, zero) second = Slice(w, b, end, zero)
+        v = Concat<axis = 0>(second, first) y = MatMul(x, v) }}"""
+
+
+def test_a_weight_whose_parts_change_places_folds(run, ops):
+    model, record = run(SLICES.format(big=BIG, a=5, b=5), FoldConstants())
+    assert ops(model) == ["MatMul"]
+    assert record.initializer_bytes_after < record.initializer_bytes_before
+
+
+def test_parts_that_overlap_stay(run, ops):
+    # Of [20, 20] the graph would have to keep [35, 20].
+    text = SLICES.format(big=BIG, a=15, b=0).replace("y = MatMul(x, v)", "y = Gemm<transB=1>(x, v)")
+    model, record = run(text, FoldConstants())
+    assert "Slice" in ops(model)
+    assert record.initializer_bytes_after <= record.initializer_bytes_before
+
+
 def test_a_cast_to_a_wider_type_is_not_stored(run, ops):
     text = f"""(float[20] x) => (y) <float16[40, 20] w = {{{BIG}, {BIG}}}> {{
         c = Cast<to = 1>(w) y = Add(x, c) }}"""

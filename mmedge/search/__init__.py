@@ -1,0 +1,1 @@
+"""Decisions that need measuring: what is compressed stays so only where it is right and faster."""
