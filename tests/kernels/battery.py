@@ -24,7 +24,7 @@ FORWARD = (
     Shapes(head_size=48, queries=40, keys=90, batch=3, heads=2, kv_heads=2, lengths=(33, 0, 200)),
     Shapes(head_size=40, queries=66, keys=97, batch=2, heads=4, kv_heads=2, causal=2,
            lengths=(80, 50), bias=(True, True)),
-    Shapes(head_size=40, queries=65, keys=65, causal=1),
+    Shapes(head_size=40, queries=65, keys=99, causal=1),
     Shapes(head_size=48, queries=35, keys=67, causal=2, heads=2, kv_heads=2, bias=(False, True)),
     Shapes(head_size=48, batch=4, queries=40, keys=70, causal=2, heads=2, kv_heads=1,
            packed=((10, 20), (0, 5), (40, 0), (33, 70))),
