@@ -171,7 +171,9 @@ def _cosine_of(difference: Difference) -> float:
         return -1.0
     if difference.mismatched:
         return 1 - difference.mismatched / difference.count
-    return 1.0 if difference.cosine is None else difference.cosine
+    if difference.cosine is None:  # one of both is all zeros
+        return float(difference.max_abs == 0)
+    return difference.cosine
 
 
 def _reworded(treated: Treated) -> Treated:
