@@ -22,6 +22,7 @@ class EngineFile(msgspec.Struct, frozen=True):
     path: the engine's own file; `<stem>.data` beside it belongs to it (external weights).
     options: what the kind's runner is opened with, on every machine.
     memory: what the builder says that it will take, in bytes by use ("activations_bytes").
+    plugin_files: what it cannot run without: name within the bundle -> where it is now.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class EngineFile(msgspec.Struct, frozen=True):
     size_bytes: int
     options: dict[str, str] = {}
     memory: dict[str, int] = {}
+    plugin_files: dict[str, str] = {}
 
 
 class Layer(msgspec.Struct, frozen=True):

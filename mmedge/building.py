@@ -119,7 +119,7 @@ def _work(
     portable = manifest.engines[name][-1]
     if not portable.file.endswith(".onnx"):
         raise BundleError(f"the bundle has no graph of component {name!r}", found=portable.file)
-    wanted = (plan.kind, plan.digest(), backend.stamps(plan))
+    wanted = (plan.kind, plan.digest(), backend.stamps(plan, bundle=directory))
     found = (e for e in manifest.engines[name] if (e.kind, e.plan, e.built_with) == wanted)
     built = next(found, None)
     return Work(name, directory / portable.file, plan, built)
@@ -183,6 +183,9 @@ def _add_engine(
             directory=fresh / ENGINES,
             progress=progress,
         )
+        for name, source in built.plugin_files.items():
+            if not (fresh / name).exists():
+                place(Path(source), fresh / name)
         changed = _with_engine(manifest, work, built)
         data = msgspec.json.format(msgspec.json.encode(changed), indent=1)
         (fresh / MANIFEST).write_bytes(data)
@@ -194,10 +197,11 @@ def _with_engine(manifest: Manifest, work: Work, built: EngineFile) -> Manifest:
     file = f"{ENGINES}/{Path(built.path).name}"
     engine = as_engine(built, file, plan=work.plan)
     others = tuple(e for e in manifest.engines[work.component] if e.file != file)
+    plugins = {name: sha256_file(Path(path)) for name, path in built.plugin_files.items()}
     changed = msgspec.structs.replace(
         manifest,
         engines={**manifest.engines, work.component: (engine, *others)},
-        files={**manifest.files, file: sha256_file(Path(built.path))},
+        files={**manifest.files, file: sha256_file(Path(built.path)), **plugins},
     )
     return sealed(changed)
 

@@ -85,9 +85,10 @@ class NativeBackend(Protocol):
         """
         ...
 
-    def stamps(self, plan: EnginePlan) -> dict[str, str]:
+    def stamps(self, plan: EnginePlan, *, bundle: Path | None = None) -> dict[str, str]:
         """What an engine built by `plan` now would be tied to (`Engine.built_with`).
 
+        bundle: whose plugins would be used.
         Raises MissingDependencyError without the library.
         """
         ...

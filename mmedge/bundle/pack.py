@@ -26,7 +26,7 @@ REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 GOLDEN = "golden.npz"
 TOKENIZER = "tokenizer.json"
-RESERVED = (MANIFEST, REPORT_JSON, REPORT_HTML, GOLDEN, "engines", "substitutes")
+RESERVED = (MANIFEST, REPORT_JSON, REPORT_HTML, GOLDEN, "engines", "substitutes", "plugins")
 Render = Callable[[dict[str, Any]], str]
 
 
@@ -72,6 +72,8 @@ def _copy_engine(engine: EngineFile, directory: Path, *, plan: EnginePlan | None
     """The engine's file and its external weights, which the file refers to by name."""
     source = Path(engine.path)
     _copy(source, directory / "engines" / source.name)
+    for name, file in engine.plugin_files.items():
+        _copy(Path(file), directory / name)
     weights = source.with_suffix(".data")
     if source.suffix == ".onnx" and weights.is_file():
         place(weights, directory / "engines" / weights.name)

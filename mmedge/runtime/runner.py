@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MOST_THREADS = 1024
 
 # Engine kind -> "module:class"; the class has `open(path, *, threads, options)`, and one whose
-# engines are tied to a machine has `refusal(built_with)`, too.
+# engines are tied to a machine has `refusal(built_with, path=)`, too.
 ENGINES = {
     "onnxruntime": "mmedge.runtime.onnxruntime_runner:OnnxRuntimeRunner",
     "tensorrt": "mmedge.runtime.tensorrt.runner:TensorRTRunner",
@@ -113,7 +113,7 @@ def refusal(kind: str, path: Path, *, built_with: Mapping[str, str]) -> Refusal 
     None where nothing is against it. Raises BundleError for an unknown kind.
     """
     refuses = getattr(_runner_class(kind, path), "refusal", None)
-    found: Refusal | None = None if refuses is None else refuses(built_with)
+    found: Refusal | None = None if refuses is None else refuses(built_with, path=path)
     return found
 
 

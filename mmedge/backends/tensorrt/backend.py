@@ -10,6 +10,14 @@ from mmedge.axis_shapes import read_shapes
 from mmedge.backends.tensorrt.builder_config import Settings
 from mmedge.backends.tensorrt.check import check_graphs
 from mmedge.backends.tensorrt.child import Order, build_in_child
+from mmedge.backends.tensorrt.plugins import (
+    bundled,
+    capability_of,
+    plugin_library,
+    plugin_options,
+    plugin_stamps,
+    provide_library,
+)
 from mmedge.backends.tensorrt.ranges import component_ranges
 from mmedge.backends.tensorrt.timing_cache import timing_file
 from mmedge.cache import default_cache_directory
@@ -57,10 +65,13 @@ class TensorRTBackend:
             for name, profiles in ranges.items()
         }
 
-    def stamps(self, plan: EnginePlan) -> dict[str, str]:
-        """Library, version and GPU. Raises MissingDependencyError without the library."""
+    def stamps(self, plan: EnginePlan, *, bundle: Path | None = None) -> dict[str, str]:
+        """Library, version, GPU and plugins. Raises MissingDependencyError without the library."""
         library = find_library(plan.library, purpose="building its engines")
-        return library.stamps(plan.compute_capability)
+        stamps = library.stamps(plan.compute_capability)
+        if not plan.plugins:
+            return stamps
+        return {**stamps, **plugin_stamps(plan, plugin_library(plan, bundle=bundle))}
 
     def builds_here(self, plan: EnginePlan) -> bool:
         """Whether the engine can be made on another machine than it runs on."""
@@ -84,6 +95,9 @@ class TensorRTBackend:
         stamps = library.stamps(plan.compute_capability)
         _check_gpu(plan, stamps)
         path = directory / f"{name}.{_gpu(plan)}{SUFFIX}"
+        # In a bundle, engines lie in a directory beside that of its plugins.
+        plugin = provide_library(plan, bundle=directory.parent, progress=progress)
+        stamps |= plugin_stamps(plan, plugin)
         order = Order(
             library=plan.library,
             graph=str(graph),
@@ -98,6 +112,9 @@ class TensorRTBackend:
             ),
             label=name,
             output=str(path),
+            plugins=plan.plugins,
+            plugin_library=None if plugin is None else str(plugin),
+            plugin_capability=capability_of(plan) if plan.plugins else "",
         )
         memory = build_in_child(order, progress)
         return EngineFile(
@@ -106,8 +123,9 @@ class TensorRTBackend:
             precision=plan.precision,
             built_with=stamps,
             size_bytes=path.stat().st_size,
-            options={"library": plan.library},
+            options={"library": plan.library, **plugin_options(stamps)},
             memory=memory,
+            plugin_files={} if plugin is None else {bundled(plugin): str(plugin)},
         )
 
 

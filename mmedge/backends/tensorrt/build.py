@@ -9,6 +9,7 @@ from typing import Any
 
 from mmedge.backends.tensorrt.builder_config import Settings, builder_config
 from mmedge.backends.tensorrt.monitor import make_monitor
+from mmedge.backends.tensorrt.plugins import check_taken
 from mmedge.backends.tensorrt.timing_cache import keep_timings
 from mmedge.engine_plan import Range
 from mmedge.errors import BuildError
@@ -36,18 +37,20 @@ def build_engine(
     *,
     settings: Settings,
     label: str,
+    plugins: Sequence[str] = (),
     progress: Progress = lambda _line: None,
 ) -> BuiltEngine:
     """The engine of the graph at `graph`.
 
     inputs: the graph's inputs with their named axes. profiles: by axis, the sizes that the engine
-    takes; one mapping for each optimization profile.
+    takes; one mapping for each optimization profile. plugins: registered, and to be used.
     Raises BuildError with every complaint of the parser, or with what the builder said.
     """
     library.logger.kept.clear()
     builder = library.builder()
     network = library.network(builder)
     _parse(library, network, graph, label)
+    check_taken(network, library.module, plugins)
     _decompose_attention(library.module, network)
     dynamic = any(spec.dynamic_axes for spec in inputs)
     config = builder_config(library, builder, settings)

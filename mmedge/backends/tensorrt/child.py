@@ -24,6 +24,8 @@ import mmedge
 from mmedge import errors
 from mmedge.backends.tensorrt.build import Progress, build_engine
 from mmedge.backends.tensorrt.builder_config import Settings
+from mmedge.backends.tensorrt.soname import searching
+from mmedge.cache import default_cache_directory
 from mmedge.engine_plan import Range
 from mmedge.errors import BuildError, MmedgeError
 from mmedge.runtime.tensorrt.library import find_library
@@ -35,7 +37,11 @@ LAST_LINES = 5
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What is to be built, and where the engine goes; the arguments of `build_engine`."""
+    """What is to be built, and where the engine goes; the arguments of `build_engine`.
+
+    plugins: that the graph needs. plugin_library: the file that has them; None for the twin.
+    plugin_capability: of the GPU that they are for.
+    """
 
     library: str
     graph: str
@@ -44,6 +50,9 @@ class Order(msgspec.Struct, frozen=True):
     settings: Settings
     label: str
     output: str
+    plugins: tuple[str, ...] = ()
+    plugin_library: str | None = None
+    plugin_capability: str = ""
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,7 +69,7 @@ def build_in_child(order: Order, progress: Progress) -> dict[str, int]:
     Raises what `build_engine` raises, and BuildError where the builder crashed or was killed.
     Whatever is raised here, in `progress` too, the child is gone afterwards.
     """
-    with TemporaryFile() as said, _started(said) as child:
+    with TemporaryFile() as said, _started(said, order) as child:
         try:
             for line in _answers(child, order):
                 if line.progress is not None:
@@ -75,16 +84,19 @@ def build_in_child(order: Order, progress: Progress) -> dict[str, int]:
             child.kill()
 
 
-def _started(said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _started(said: IO[bytes], order: Order) -> subprocess.Popen[bytes]:
     """The child; what it and its libraries print goes to `said`."""
     # It imports this mmedge, wherever the parent has it from.
     path = [str(Path(mmedge.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+    if order.plugins and order.library == "tensorrt_rtx":
+        environment = searching(default_cache_directory(), environment)
     return subprocess.Popen(
         [sys.executable, "-m", "mmedge.backends.tensorrt.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+        env=environment,
     )
 
 
@@ -140,6 +152,12 @@ def main() -> None:
 
 def _built(order: Order, told: IO[bytes]) -> dict[str, int]:
     library = find_library(order.library, purpose=f"building the engine of {order.label!r}")
+    if order.plugins:
+        from mmedge.backends.tensorrt.plugins import register_plugins
+
+        file = None if order.plugin_library is None else Path(order.plugin_library)
+        capability = order.plugin_capability
+        register_plugins(library, order.plugins, file, compute_capability=capability)
     built = build_engine(
         library,
         Path(order.graph),
@@ -147,6 +165,7 @@ def _built(order: Order, told: IO[bytes]) -> dict[str, int]:
         order.profiles,
         settings=order.settings,
         label=order.label,
+        plugins=order.plugins,
         progress=lambda text: _tell(told, Line(progress=text)),
     )
     with atomic_file(Path(order.output)) as stream:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mmedge.errors import BuildError, MissingDependencyError
@@ -15,6 +17,8 @@ from mmedge.runtime.device.protocol import Device
 from mmedge.runtime.tensorrt import stamps
 from mmedge.runtime.tensorrt.header import Header
 from mmedge.runtime.tensorrt.library import TensorRT, find_library
+from mmedge.runtime.tensorrt.plugin_places import bundle_of
+from mmedge.runtime.tensorrt.plugins import load_plugins
 
 # cudaErrorInsufficientDriver, as TensorRT says it.
 OLD_DRIVER = re.compile(r"cudaError 35\b|driver version is insufficient", re.IGNORECASE)
@@ -30,13 +34,18 @@ class Deserialised:
     engine: Any
 
 
-def deserialise(header: Header, path: Path) -> Deserialised:
+def deserialise(
+    header: Header, path: Path, *, plugins: Mapping[str, str] = MappingProxyType({})
+) -> Deserialised:
     """The engine in the file at `path`, whose header it is.
 
+    plugins: that it needs, by name their stamps; loaded first.
     Raises BuildError for an engine that is not for this machine, before it is touched where the
     header tells; MissingDependencyError without library, driver, or one that is new enough.
     """
     library, device = _open_parts(header, path)
+    capability, bundle = device.gpu.compute_capability, bundle_of(path)
+    load_plugins(library, plugins, compute_capability=capability, bundle=bundle)
     runtime, engine = _engine(library, device, path)
     return Deserialised(library, device, runtime, engine)
 

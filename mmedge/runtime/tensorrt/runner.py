@@ -34,10 +34,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     library: which of the two the engine is of; None: as its header says.
     cuda_graph: whether calls that repeat their shapes are captured as CUDA graphs ("1").
+    plugins: that the engine needs, "NAME:STAMP" with commas between them.
     """
 
     library: Literal["tensorrt", "tensorrt_rtx"] | None = None
     cuda_graph: Literal["0", "1"] = "0"
+    plugins: str = ""
 
 
 class TensorRTRunner:
@@ -95,7 +97,8 @@ class TensorRTRunner:
                 expected=decoded.library,
                 where=path,
             )
-        parts = deserialise(header, path)
+        wanted = dict(item.split(":", 1) for item in decoded.plugins.split(",") if ":" in item)
+        parts = deserialise(header, path, plugins=wanted)
         return cls(
             parts.library,
             parts.engine,
@@ -106,9 +109,9 @@ class TensorRTRunner:
         )
 
     @classmethod
-    def refusal(cls, built_with: Mapping[str, str]) -> Refusal | None:
+    def refusal(cls, built_with: Mapping[str, str], *, path: Path | None = None) -> Refusal | None:
         """Why an engine with these stamps is not to be opened here."""
-        return stamps.refusal(built_with)
+        return stamps.refusal(built_with, path=path)
 
     @property
     def input_specs(self) -> tuple[TensorSpec, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmedge.errors import MissingDependencyError
 from mmedge.optional import EXTRAS, is_installed
@@ -11,6 +12,8 @@ from mmedge.runtime.device.gpu import Gpu, find_gpu, l4t_release
 from mmedge.runtime.device.open_device import installed_library
 from mmedge.runtime.runner import Refusal
 from mmedge.runtime.tensorrt.library import LIBRARIES, TensorRT, find_library
+from mmedge.runtime.tensorrt.plugin_places import bundle_of
+from mmedge.runtime.tensorrt.plugins import missing_plugin, plugins_wanted
 
 # The names of stamps, besides that of the library; "plugin:NAME" is a plugin's SHA-256.
 COMPUTE_CAPABILITY, SM_COUNT = "compute_capability", "sm_count"
@@ -52,8 +55,10 @@ def stamps(library: TensorRT, compute_capability: str | None) -> dict[str, str]:
     return found
 
 
-def refusal(built_with: Mapping[str, str]) -> Refusal | None:
+def refusal(built_with: Mapping[str, str], *, path: Path | None = None) -> Refusal | None:
     """Why an engine with these stamps is not to be opened here; None where nothing is against it.
+
+    path: the engine's file: its bundle may have the plugins.
 
     The cheapest reasons first: what is installed, then the driver and its GPU.
     """
@@ -70,9 +75,14 @@ def refusal(built_with: Mapping[str, str]) -> Refusal | None:
         version = find_library(name, purpose="running its engines").version
     except MissingDependencyError as error:
         return Refusal(_reason(error), hint=str(error.details["try"]))
-    here = Here({name: version}, gpu, l4t_release(), plugins={})
+    # Of a plugin that is not here, there is more to be said than that it is not.
+    wanted = plugins_wanted(built_with)
+    here = Here({name: version}, gpu, l4t_release(), plugins=wanted)
     why = mismatch(built_with, here)
-    return None if why is None else Refusal(why)
+    if why is not None:
+        return Refusal(why)
+    bundle = None if path is None else bundle_of(path)
+    return missing_plugin(built_with, compute_capability=gpu.compute_capability, bundle=bundle)
 
 
 def mismatch(built_with: Mapping[str, str], here: Here) -> str | None:
