@@ -13,6 +13,7 @@ from mmedge.strict import decode
 
 COMPUTED_IN = ("fp32", "tf32", "fp16", "bf16")
 BETWEEN = ("fp32", "same")
+ATTENTION = ("auto", "plugin", "builtin")
 
 
 class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,6 +24,8 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         products may round their float32 inputs to 10 bits of mantissa.
     io_precision: of what goes between components, and of decoders' caches: "fp32", or "same" as the
         engines compute in ("fp16" only). The model's own inputs and outputs are what they are.
+    attention: "plugin" puts our kernel in engines of TensorRT wherever it can compute an attention,
+        "builtin" leaves all to TensorRT; "auto" goes by a table (`kernels/attention/choice.toml`).
     shapes: axis -> the sizes that engines are built for, "min:opt:max"; several, with commas
         between them, make several optimization profiles.
     optimization_level: how long a builder may look for the fastest engine, 0 to 5.
@@ -43,6 +46,7 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     opset: int | None = None
     precision: str = "fp32"
     io_precision: str = "fp32"
+    attention: str = "auto"
     shapes: dict[str, str] = {}
     optimization_level: int | None = None
     workspace_bytes: int | None = None
@@ -71,6 +75,7 @@ def _check(config: CompileConfig, where: object) -> None:
         "opset": (config.opset is None or config.opset in range(18, 25), "18 to 24"),
         "precision": (config.precision in COMPUTED_IN, ", ".join(COMPUTED_IN)),
         "io_precision": (config.io_precision in BETWEEN, ", ".join(BETWEEN)),
+        "attention": (config.attention in ATTENTION, ", ".join(ATTENTION)),
         "optimization_level": (config.optimization_level in (None, *range(6)), "0 to 5"),
         "workspace_bytes": (config.workspace_bytes is None or config.workspace_bytes > 0, "1 up"),
         "threads": (

@@ -32,6 +32,7 @@ from mmedge.data.mapped_samples import mapped
 from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError, ProjectError
 from mmedge.free_memory import give_back
+from mmedge.graph.fuse_stage import Fuse, check_attention
 from mmedge.graph.precision_stage import Precision
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.kept_proposals import proposed_project
@@ -59,6 +60,7 @@ STAGES: tuple[Stage, ...] = (
     Export(),  # split it into components, each an ONNX graph
     Rewrite(),  # simplify the graphs exactly, wire them
     Precision(),  # compute in 16 bits where that is asked for and the numbers allow it
+    Fuse(),  # attention kernels of our own, where the target's table wants them
     Build(),  # an engine for each component
     Verify(),  # engines equal to the model: per component, end to end, by its task
     Measure(),  # engines against PyTorch on this machine, in one run
@@ -107,6 +109,7 @@ def compile_project(
         progress(remark)
     device = load_target(target)
     check_precision(device, config.precision)
+    check_attention(device, config.attention)
     destination = Path(output).resolve()
     check_replaceable(destination, ours=is_bundle)
     check_shipped(project)

@@ -24,7 +24,7 @@ class Build:
     """
 
     name = "build"
-    requires: tuple[str, ...] = ("precision",)
+    requires: tuple[str, ...] = ("fuse",)
     config_keys: tuple[str, ...] = ("shapes", "optimization_level", "workspace_bytes")
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
@@ -87,7 +87,12 @@ def _plans(artifact: Artifact, workspace: Workspace) -> dict[str, EnginePlan]:
         workspace_bytes=config.workspace_bytes,
     )
     precisions = {c.name: artifact.precision_of(c.name) for c in wiring.components}
-    return backend.plans(wiring, precisions, target=workspace.target, options=options)
+    plans = backend.plans(wiring, precisions, target=workspace.target, options=options)
+    needed = artifact.records["fuse"]["plugins"]
+    return {
+        name: msgspec.structs.replace(plan, plugins=tuple(needed.get(name, ())))
+        for name, plan in plans.items()
+    }
 
 
 def _native_engines(

@@ -41,6 +41,11 @@ def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> f
     type=click.Choice(("fp32", "same")),
     help="Of caches and of what goes between components; fp32 by default.",
 )
+@click.option(
+    "--attention",
+    type=click.Choice(("auto", "plugin", "builtin")),
+    help="Our attention kernel in TensorRT engines, or TensorRT's own; by a table by default.",
+)
 @builder_options
 @click.option("--threads", type=THREADS, help="Threads for the engine and for PyTorch; all cores.")
 @click.option("--measure-seconds", type=float, help="How long to measure; 0 skips it.")
