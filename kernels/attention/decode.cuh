@@ -27,8 +27,7 @@ DEVICE int64_t workspace_row(const MmedgeAttention& call, int batch, int head, i
 
 template <class Shape>
 DEVICE void store_part(const Launch& launch, const Work& work, const Rows<Shape>& rows,
-                       int first_row, int first_column, const float (&inverse)[2],
-                       float exponent_scale) {
+                       int first_row, int first_column, const float (&inverse)[2]) {
   const MmedgeAttention& call = launch.call;
   UNROLL
   for (int half = 0; half < 2; half++) {
@@ -47,8 +46,8 @@ DEVICE void store_part(const Launch& launch, const Work& work, const Rows<Shape>
       store_global(to + column + 1, rows.output[i][2 * half + 1] * inverse[half]);
     }
     const float sum = rows.sum[half];
-    const float log_sum =
-        sum == 0.0f ? -INFINITY : rows.greatest[half] * exponent_scale + log2_fast(sum);
+    const float greatest = rows.greatest[half] * exponent_scale<Shape>(call);
+    const float log_sum = sum == 0.0f ? -INFINITY : greatest + log2_fast(sum);
     if (first_column == 0) store_global(part_log_sums(launch) + at, log_sum);
   }
 }
@@ -58,7 +57,7 @@ constexpr int MERGE_ROWS = MERGE_THREADS / 32;  // a warp for each row
 
 // weight of a part = exp2(its log_sum - the greatest); NaN stays NaN, and no part at all gives 0.
 template <class Number>
-KERNEL(MERGE_THREADS) merge_parts(Launch launch) {
+KERNEL(MERGE_THREADS, 1) merge_parts(Launch launch) {
   const MmedgeAttention& call = launch.call;
   const int64_t rows = count_rows(call);
   const int64_t row = block_index() * MERGE_ROWS + warp_index();

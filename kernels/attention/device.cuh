@@ -14,9 +14,10 @@
 #include <cuda_runtime.h>
 
 #define DEVICE __device__ __forceinline__
-#define KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+// `blocks` is how many of them a multiprocessor has registers for: what caps them.
+#define KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define UNROLL _Pragma("unroll")
-#define UNROLL_BY_4 _Pragma("unroll 4")
+#define UNROLL_BY_2 _Pragma("unroll 2")
 #define SHARED_MEMORY(name) extern __shared__ __align__(16) uint16_t name[]
 
 // D = A * B + D for A 16x16 (row major), B 16x8 (column major): PTX ISA, "mma.m16n8k16".

@@ -6,9 +6,9 @@
 #include "emulation/launch.h"
 
 #define DEVICE inline
-#define KERNEL(threads) inline void
+#define KERNEL(threads, blocks) inline void
 #define UNROLL
-#define UNROLL_BY_4
+#define UNROLL_BY_2
 #define SHARED_MEMORY(name) uint16_t* const name = emulation::shared.begin()
 
 using emulation::Bf16;

@@ -111,65 +111,94 @@ DEVICE void store_output(const MmedgeAttention& call, const Work& work, const Ro
   }
 }
 
+// The steps that a block walks over: all that its last row sees, or its split's part of them.
+struct Steps {
+  int begin, end;
+};
+
 template <class Shape>
-KERNEL(Shape::THREADS) attend(Launch launch) {
-  SHARED_MEMORY(shared);
-  const MmedgeAttention& call = launch.call;
-  const Work work = find_work<Shape>(launch);
-  if (work.first_row >= work.row_end) return;  // packed rows of which this batch has fewer
-
-  // The lowest row of the tile sees the most keys.
-  const int seen = count_visible_to_row<Shape>(work, call.causal, work.first_row + Shape::ROWS - 1);
+DEVICE Steps find_steps(const Launch& launch, const Work& work) {
+  const int last_row = work.first_row + Shape::ROWS - 1;
+  const int seen = count_visible_to_row<Shape>(work, launch.call.causal, last_row);
   const int steps = (seen + Shape::KEYS - 1) / Shape::KEYS;
+  if (!Shape::SPLIT) return {0, steps};
   const int steps_of_split = (steps + launch.splits - 1) / launch.splits;
-  const int begin = Shape::SPLIT ? work.split * steps_of_split : 0;
-  const int end = Shape::SPLIT ? clamp(begin + steps_of_split, 0, steps) : steps;
+  const int begin = work.split * steps_of_split;
+  return {begin, clamp(begin + steps_of_split, 0, steps)};
+}
 
+// What a thread and its warp see. A thread holds two rows, `row` and `row` + 8.
+struct Sight {
+  int row, column;
+  int visible[2];                      // keys that each of the two rows sees
+  int visible_to_all, visible_to_any;  // and the warp's 16 rows
+};
+
+template <class Shape>
+DEVICE Sight find_sight(const Work& work, int causal) {
+  auto count = [&](int row) { return count_visible_to_row<Shape>(work, causal, row); };
   const int warp_row = work.first_row + warp_index() * 16;
   const int row = warp_row + lane_index() / 4;
   const int column = lane_index() % 4 * 2;
-  const int visible[2] = {count_visible_to_row<Shape>(work, call.causal, row),
-                          count_visible_to_row<Shape>(work, call.causal, row + 8)};
-  const int visible_to_all = count_visible_to_row<Shape>(work, call.causal, warp_row);
-  const int visible_to_any = count_visible_to_row<Shape>(work, call.causal, warp_row + 15);
-  const float exponent_scale = Shape::BIAS ? LOG2_E : call.scale * LOG2_E;
+  return {row, column, {count(row), count(row + 8)}, count(warp_row), count(warp_row + 15)};
+}
+
+// One step of a warp, whose keys and values lie at `stage`.
+template <class Shape>
+DEVICE void attend_step(Rows<Shape>& rows, QueryFragments<Shape>& queries,
+                        const MmedgeAttention& call, const Work& work, const Sight& sight,
+                        const uint16_t* shared, const uint16_t* stage, int first_key) {
+  Scores<Shape> scores;
+  multiply_keys<Shape>(scores, queries, shared, stage);
+  const int key = first_key + sight.column;
+  if (Shape::BIAS) add_bias<Shape>(scores, call, work, sight.row, key, sight.visible);
+  if (first_key + Shape::KEYS > sight.visible_to_all) hide<Shape>(scores, key, sight.visible);
+  exponentiate<Shape>(scores, rows, exponent_scale<Shape>(call));
+  multiply_values<Shape>(rows, scores, stage + Shape::KEYS * Shape::PITCH);
+}
+
+template <class Shape>
+DEVICE void load_queries(QueryFragments<Shape>& queries, const uint16_t* shared) {
+  wait_for_copies<1>();
+  block_barrier();
+  UNROLL
+  for (int d = 0; d < Shape::HEAD / 16; d++)
+    load_query_fragment<Shape>(queries[Shape::QUERY_IN_REGISTERS ? d : 0], shared, d * 16);
+}
+
+template <class Shape>
+KERNEL(Shape::THREADS, Shape::RESIDENT_BLOCKS) attend(Launch launch) {
+  SHARED_MEMORY(shared);
+  const Work work = find_work<Shape>(launch);
+  if (work.first_row >= work.row_end) return;  // packed rows of which this batch has fewer
+  const Steps steps = find_steps<Shape>(launch, work);
+  const Sight sight = find_sight<Shape>(work, launch.call.causal);
 
   copy_queries<Shape>(shared, launch, work);
   commit_copies();
-  if (begin < end) copy_keys_and_values<Shape>(shared, launch, work, begin, begin);
+  if (steps.begin < steps.end)
+    copy_keys_and_values<Shape>(shared, launch, work, steps.begin, steps.begin);
   commit_copies();
   QueryFragments<Shape> queries;
-  if (Shape::QUERY_IN_REGISTERS) {
-    wait_for_copies<1>();
-    block_barrier();
-    UNROLL
-    for (int d = 0; d < Shape::HEAD / 16; d++)
-      load_query_fragment<Shape>(queries[Shape::QUERY_IN_REGISTERS ? d : 0], shared, d * 16);
-  }
+  if (Shape::QUERY_IN_REGISTERS) load_queries<Shape>(queries, shared);
   Rows<Shape> rows;
   clear<Shape>(rows);
-  for (int step = begin; step < end; step++) {
+  for (int step = steps.begin; step < steps.end; step++) {
     wait_for_copies<0>();
     block_barrier();
-    if (step + 1 < end) copy_keys_and_values<Shape>(shared, launch, work, step + 1, begin);
+    if (step + 1 < steps.end)
+      copy_keys_and_values<Shape>(shared, launch, work, step + 1, steps.begin);
     commit_copies();
     const int first_key = step * Shape::KEYS;
-    if (first_key >= visible_to_any) continue;  // the causal mask hides all of it from this warp
-    const uint16_t* keys = shared + (step - begin) % 2 * Shape::STAGE;
-    Scores<Shape> scores;
-    multiply_keys<Shape>(scores, queries, shared, keys);
-    if (Shape::BIAS)
-      add_bias<Shape>(scores, call, work, row, first_key + column, visible);
-    if (first_key + Shape::KEYS > visible_to_all)
-      hide<Shape>(scores, first_key + column, visible);
-    exponentiate<Shape>(scores, rows, exponent_scale);
-    multiply_values<Shape>(rows, scores, keys + Shape::KEYS * Shape::PITCH);
+    if (first_key >= sight.visible_to_any) continue;  // hidden from this warp by the causal mask
+    const uint16_t* stage = shared + (step - steps.begin) % 2 * Shape::STAGE;
+    attend_step<Shape>(rows, queries, launch.call, work, sight, shared, stage, first_key);
   }
   wait_for_copies<0>();
   float inverse[2];
   finish_sums<Shape>(rows, inverse);
   if (Shape::SPLIT && launch.splits > 1)
-    store_part<Shape>(launch, work, rows, row, column, inverse, exponent_scale);
+    store_part<Shape>(launch, work, rows, sight.row, sight.column, inverse);
   else
-    store_output<Shape>(call, work, rows, row, column, inverse);
+    store_output<Shape>(launch.call, work, rows, sight.row, sight.column, inverse);
 }

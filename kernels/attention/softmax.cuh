@@ -17,6 +17,13 @@ struct Rows {
   float sum[2];  // of this thread's columns only, until finish_sums
 };
 
+// Exponentials are powers of 2. A bias is added to scaled scores; without one, the scale is left to
+// the exponent, where it is free.
+template <class Shape>
+DEVICE float exponent_scale(const MmedgeAttention& call) {
+  return Shape::BIAS ? LOG2_E : call.scale * LOG2_E;
+}
+
 template <class Shape>
 DEVICE void clear(Rows<Shape>& rows) {
   UNROLL
@@ -42,11 +49,10 @@ DEVICE float sum_of_row(float value) {
   return value + shuffle_xor(value, 2);
 }
 
-// Turns scores into weights, exp2(exponent_scale * (score - greatest)), and brings what the rows
-// hold to the new greatest score. exponent_scale is positive.
+// Turns scores into weights, exp2(scale * (score - greatest)), and brings what the rows hold to the
+// new greatest score. The scale is positive.
 template <class Shape>
-DEVICE void exponentiate(float (&scores)[Shape::KEYS / 8][4], Rows<Shape>& rows,
-                         float exponent_scale) {
+DEVICE void exponentiate(float (&scores)[Shape::KEYS / 8][4], Rows<Shape>& rows, float scale) {
   UNROLL
   for (int half = 0; half < 2; half++) {
     float greatest = rows.greatest[half];
@@ -55,15 +61,15 @@ DEVICE void exponentiate(float (&scores)[Shape::KEYS / 8][4], Rows<Shape>& rows,
       greatest = fmaxf(greatest, fmaxf(scores[j][2 * half], scores[j][2 * half + 1]));
     greatest = greatest_of_row(greatest);
     // A row that has seen no key yet: (-inf) - (-inf) would be NaN.
-    const float shift = greatest == -INFINITY ? 0.0f : greatest * exponent_scale;
-    const float rescale = exp2_fast(rows.greatest[half] * exponent_scale - shift);
+    const float shift = greatest == -INFINITY ? 0.0f : greatest * scale;
+    const float rescale = exp2_fast(rows.greatest[half] * scale - shift);
     rows.greatest[half] = greatest;
     float sum = 0.0f;
     UNROLL
     for (int j = 0; j < Shape::KEYS / 8; j++) {
       UNROLL
       for (int i = 2 * half; i < 2 * half + 2; i++) {
-        scores[j][i] = exp2_fast(scores[j][i] * exponent_scale - shift);
+        scores[j][i] = exp2_fast(scores[j][i] * scale - shift);
         sum += scores[j][i];
       }
     }

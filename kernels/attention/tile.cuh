@@ -10,7 +10,7 @@ DEVICE void copy_rows(uint16_t* shared, const uint16_t* global, int first, int e
                       const Locate& locate) {
   constexpr int CHUNK = 8;  // elements in the 16 bytes of one copy
   constexpr int CHUNKS = Shape::HEAD / CHUNK;
-  UNROLL_BY_4  // all of them at once would keep an address each in registers
+  UNROLL_BY_2  // all of them at once would keep an address each in registers
   for (int i = 0; i < ROWS * CHUNKS; i += Shape::THREADS) {
     const int place = i + thread_index();
     if (ROWS * CHUNKS % Shape::THREADS != 0 && place >= ROWS * CHUNKS) break;

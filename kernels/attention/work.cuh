@@ -21,6 +21,8 @@ struct TileShape {
   static constexpr int HEAD = HEAD_, ROWS = ROWS_, KEYS = KEYS_;
   static constexpr bool BIAS = BIAS_, SPLIT = SPLIT_;
   static constexpr int THREADS = ROWS * 2;
+  // Three blocks of four warps leave 168 registers to a thread: enough without spills up to here.
+  static constexpr int RESIDENT_BLOCKS = THREADS == 128 && HEAD <= 64 && !BIAS ? 3 : 1;
   // 8 more than HEAD: eight rows then begin in eight different groups of four banks.
   static constexpr int PITCH = HEAD + 8;
   // Fragments of more than 128 columns would not fit beside the output's registers.
@@ -63,40 +65,55 @@ DEVICE int count_keys(const MmedgeAttention& call, int batch) {
   return clamp(load_global(call.key_lengths + batch), 0, call.max_key_length);
 }
 
+// Which tile of rows, of which head, batch and split, a block has.
+struct BlockPlace {
+  int split, tile, head, batch;
+};
+
+DEVICE BlockPlace find_place(const Launch& launch, int heads) {
+  BlockPlace place;
+  int64_t rest = block_index();
+  place.split = static_cast<int>(rest % launch.splits);
+  rest /= launch.splits;
+  // The last tiles see the most keys under a causal mask: they begin first.
+  place.tile = launch.row_tiles - 1 - static_cast<int>(rest % launch.row_tiles);
+  rest /= launch.row_tiles;
+  place.head = static_cast<int>(rest % heads);
+  place.batch = static_cast<int>(rest / heads);
+  return place;
+}
+
+// Where a tensor's batch and head begin, in elements.
+DEVICE int64_t offset_in(const int32_t* cumulative, const int64_t* strides, int batch, int head) {
+  return batch_offset(cumulative, strides, batch) + head * strides[2];
+}
+
 template <class Shape>
 DEVICE Work find_work(const Launch& launch) {
   const MmedgeAttention& call = launch.call;
   const int group = call.num_heads / call.kv_num_heads;
+  const BlockPlace place = find_place(launch, Shape::SPLIT ? call.kv_num_heads : call.num_heads);
+  const int batch = place.batch;
   Work work;
-  int64_t rest = block_index();
-  work.split = Shape::SPLIT ? static_cast<int>(rest % launch.splits) : 0;
-  if (Shape::SPLIT) rest /= launch.splits;
-  // The last tiles see the most keys under a causal mask: they begin first.
-  const int tile = launch.row_tiles - 1 - static_cast<int>(rest % launch.row_tiles);
-  rest /= launch.row_tiles;
-  const int heads = Shape::SPLIT ? call.kv_num_heads : call.num_heads;
-  const int head = static_cast<int>(rest % heads);
-  const int batch = static_cast<int>(rest / heads);
+  work.split = place.split;
   work.batch = batch;
   work.group = Shape::SPLIT ? group : 1;
-  work.kv_head = Shape::SPLIT ? head : head / group;
-  work.first_head = Shape::SPLIT ? head * group : head;
-  const int32_t* packed_queries = call.cumulative_query_lengths;
-  work.queries = packed_queries ? packed_length(packed_queries, batch) : call.max_query_length;
+  work.kv_head = Shape::SPLIT ? place.head : place.head / group;
+  work.first_head = Shape::SPLIT ? place.head * group : place.head;
+  const int32_t* queries = call.cumulative_query_lengths;
+  const int32_t* keys = call.cumulative_key_lengths;
+  work.queries = queries ? packed_length(queries, batch) : call.max_query_length;
   work.keys = count_keys(call, batch);
-  work.first_row = tile * Shape::ROWS;
+  work.first_row = place.tile * Shape::ROWS;
   work.row_end = work.queries * work.group;
-  work.query = elements(call.query) + work.first_head * call.query_strides[2] +
-               batch_offset(packed_queries, call.query_strides, batch);
-  work.output = static_cast<uint16_t*>(call.output) + work.first_head * call.output_strides[2] +
-                batch_offset(packed_queries, call.output_strides, batch);
-  const int32_t* packed_keys = call.cumulative_key_lengths;
-  work.key = elements(call.key) + work.kv_head * call.key_strides[2] +
-             batch_offset(packed_keys, call.key_strides, batch);
-  work.value = elements(call.value) + work.kv_head * call.value_strides[2] +
-               batch_offset(packed_keys, call.value_strides, batch);
+  work.query =
+      elements(call.query) + offset_in(queries, call.query_strides, batch, work.first_head);
+  work.key = elements(call.key) + offset_in(keys, call.key_strides, batch, work.kv_head);
+  work.value = elements(call.value) + offset_in(keys, call.value_strides, batch, work.kv_head);
   work.bias = elements(call.bias) + batch * call.bias_strides[0] +
               work.first_head * call.bias_strides[1];
+  work.output = static_cast<uint16_t*>(call.output) +
+                offset_in(queries, call.output_strides, batch, work.first_head);
   return work;
 }
 

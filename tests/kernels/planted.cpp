@@ -172,3 +172,14 @@ extern "C" __attribute__((visibility("default"))) const char* run_planted(const 
       return launch(planted.kernel, 1, THREADS, SHARED_BYTES, nullptr, Buffers{input, output});
   return "no such kernel";
 }
+
+// The emulation's rounding to fp16 or bf16 and back.
+extern "C" __attribute__((visibility("default"))) void round_numbers(const float* values,
+                                                                     int count, int to_bf16,
+                                                                     uint16_t* rounded,
+                                                                     float* widened) {
+  for (int i = 0; i < count; i++) {
+    rounded[i] = to_bf16 ? Bf16::round(values[i]) : Fp16::round(values[i]);
+    widened[i] = to_bf16 ? Bf16::unpack(rounded[i]) : Fp16::unpack(rounded[i]);
+  }
+}

@@ -6,12 +6,17 @@ import ctypes
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
+import numpy as np
 import pytest
 from emulator import FLAGS, SOURCES, once, run_compiler
 
 Run = Callable[[str, int], str | None]
 SEEDS = range(8)
+# The greatest number of fp16 is 65504, the next would be 65536: what is half way is an infinity.
+PAST_FP16 = np.array([65519.99, 65520, 65536, -65519.99, -65520], np.float32)
 
 MISTAKES = {
     "no_barrier": "race: thread [0-9]+ reads shared byte [0-9]+ that thread [0-9]+ wrote"
@@ -35,7 +40,7 @@ MISTAKES = {
 
 
 @pytest.fixture(scope="module", params=["assembly", "ucontext"])
-def run(request: pytest.FixtureRequest, shared_directory: Path) -> Run:
+def planted(request: pytest.FixtureRequest, shared_directory: Path) -> ctypes.CDLL:
     """With both ways to switch stacks: other machines than x86-64 have the second one only."""
     ways = {"assembly": (), "ucontext": ("-DMMEDGE_PORTABLE_FIBERS",)}
     options = ("-O0", f"-I{SOURCES}", "-x", "c++", *ways[request.param])
@@ -44,11 +49,15 @@ def run(request: pytest.FixtureRequest, shared_directory: Path) -> Run:
         shared_directory / f"planted-{request.param}.so",
         lambda made: run_compiler(*FLAGS, *options, "-shared", source, "-o", str(made)),
     )
-    planted = ctypes.CDLL(str(library)).run_planted
-    planted.restype = ctypes.c_char_p
+    return ctypes.CDLL(str(library))
+
+
+@pytest.fixture(scope="module")
+def run(planted: ctypes.CDLL) -> Run:
+    planted.run_planted.restype = ctypes.c_char_p
 
     def run_kernel(name: str, seed: int) -> str | None:
-        said = planted(name.encode(), ctypes.c_uint32(seed))
+        said = planted.run_planted(name.encode(), ctypes.c_uint32(seed))
         return said.decode() if said else None
 
     return run_kernel
@@ -70,3 +79,25 @@ def test_a_mistake_is_refused_in_every_schedule(run: Run, kernel: str) -> None:
 def test_a_right_kernel_still_runs_after_a_refused_one(run: Run) -> None:
     assert run("half_a_warp", 1) is not None
     assert run("right", 1) is None
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_numbers_are_rounded_as_numpy_rounds_them(planted: ctypes.CDLL, dtype: Any) -> None:
+    """Every number of the format, every tie between two of them, and what is beside a tie."""
+    exact = np.arange(2**16, dtype=np.uint16).view(dtype).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ties = (exact[:-1].astype(np.float64) + exact[1:]).astype(np.float32) / 2
+        beside = (np.nextafter(ties, np.float32(way)) for way in (-np.inf, np.inf))
+        values = np.concatenate([exact, ties, *beside, PAST_FP16])
+        expected = values.astype(dtype)
+    rounded, widened = np.empty(values.size, np.uint16), np.empty(values.size, np.float32)
+    planted.round_numbers(
+        values.ctypes.data_as(ctypes.c_void_p),
+        values.size,
+        int(dtype is ml_dtypes.bfloat16),
+        rounded.ctypes.data_as(ctypes.c_void_p),
+        widened.ctypes.data_as(ctypes.c_void_p),
+    )
+    known = ~np.isnan(values)
+    np.testing.assert_array_equal(rounded[known], expected.view(np.uint16)[known])
+    np.testing.assert_array_equal(widened, expected.astype(np.float32))
