@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from emulator import Emulator, Instance
-from problem import Problem, Shapes
+from problem import Problem
+from shapes import Shapes
 
 from mmedge.errors import InputError
 

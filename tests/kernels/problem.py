@@ -7,40 +7,16 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from emulator import Emulator
+from reference import attend
+from shapes import NUMBERS, Shapes
 
-from mmedge.kernels.attention_library import BF16, FP16, Arguments
+from mmedge.kernels.attention_library import Arguments
 
-NUMBERS: dict[str, tuple[int, Any, float]] = {
-    # The C interface's number, numpy's type, the relative error of one rounding.
-    "Fp16": (FP16, np.float16, 2.0**-11),
-    "Bf16": (BF16, ml_dtypes.bfloat16, 2.0**-8),
-}
 Array = npt.NDArray[Any]
 ALIGNMENT = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shapes:
-    """What is asked of the kernels. Lengths make it padded, packed ones make it packed."""
-
-    number: str = "Fp16"
-    head_size: int = 64
-    batch: int = 1
-    queries: int = 1
-    keys: int = 1
-    heads: int = 1
-    kv_heads: int = 1
-    causal: int = 0
-    bias: tuple[bool, bool] | None = None  # has a batch axis, has a head axis
-    lengths: tuple[int, ...] | None = None
-    packed: tuple[tuple[int, int], ...] | None = None  # (queries, keys) of each row
-    gap: int = 0  # elements between rows, times 8; the values have 8 more
-    loud: float = 1.0  # the queries are multiplied by it: some scores are far above the others
-    seed: int = 0
 
 
 @dataclass
@@ -144,7 +120,7 @@ class Problem:
             queries, keys = self._of_row(row)
             for head in range(s.heads):
                 kv_head = head // (s.heads // s.kv_heads)
-                exact = _attend(
+                exact = attend(
                     *(
                         np.asarray(t, np.float64)
                         for t in (
@@ -173,32 +149,6 @@ class Problem:
             return None
         batch, heads = self.bias.shape[:2]
         return np.asarray(self.bias[row % batch, head % heads], np.float64)
-
-
-def _attend(
-    query: Array, key: Array, value: Array, *, bias: Array | None, shapes: Shapes
-) -> tuple[Array, Array]:
-    scores = query @ key.T / math.sqrt(shapes.head_size)
-    if bias is not None:
-        scores += bias[:, : len(key)]
-    if shapes.causal:
-        offset = len(key) - len(query) if shapes.causal == 2 else 0
-        hidden = np.arange(len(key)) > np.arange(len(query))[:, None] + offset
-        scores = np.where(hidden, -np.inf, scores)
-    greatest = scores.max(axis=1, keepdims=True, initial=-np.inf)
-    with np.errstate(invalid="ignore"):
-        weights = np.exp(scores - np.where(np.isneginf(greatest), 0, greatest))
-        total = weights.sum(axis=1, keepdims=True)
-        shares = np.divide(weights, total, out=np.zeros_like(weights), where=total != 0)
-        result = shares @ value
-        return result, _rounding(shapes, shares @ np.abs(value), value, total)
-
-
-def _rounding(shapes: Shapes, magnitude: Array, value: Array, total: Array) -> Array:
-    """Weights and the result are rounded once each; small fp16 weights lose whole bits."""
-    relative = NUMBERS[shapes.number][2]
-    subnormal = 2.0**-25 * np.abs(value).sum(axis=0, initial=0) / np.maximum(total, 1)
-    return np.asarray(2.2 * relative * magnitude + subnormal + 1e-6)
 
 
 def _type(shapes: Shapes) -> Any:

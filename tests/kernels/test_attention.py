@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from emulator import Emulator, kernel_table
 from hypothesis import given, settings
-from problem import Problem, Shapes
+from problem import Problem
+from shapes import Shapes
 
 Library = Callable[[str, int], Emulator]
 

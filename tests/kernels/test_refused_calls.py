@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from emulator import Emulator
-from problem import Problem, Shapes
+from problem import Problem
+from shapes import Shapes
 
 from mmedge.errors import InputError
 
