@@ -9,7 +9,7 @@ import msgspec
 
 from mmedge.engine_facts import REPORT, read_report
 from mmedge.errors import BundleError
-from mmedge.report.attention_account import attention_rows, attention_summary
+from mmedge.report.attention_account import ONE_OPERATOR, attention_rows, attention_summary
 from mmedge.runtime.manifest import Engine, Manifest
 
 # Precisions in which TensorRT has no fused kernel of attention.
@@ -47,7 +47,10 @@ def attention_facts(directory: Path, manifest: Manifest) -> dict[str, Any]:
 
 def _how(engine: Engine, row: Any) -> str:
     """What the engine was given; which of its kernels it takes for that is its own affair."""
-    if row.treatment != "fused":
+    if row.treatment == "plugin":
+        native = engine.kind == "tensorrt"
+        return "as our kernel, a plugin" if native else "as the plugin's function of ONNX operators"
+    if row.treatment != "fused" and row.form != ONE_OPERATOR:
         return "as the operators that the model has"
     if engine.kind == "tensorrt" and engine.precision in UNFUSED:
         return "as one attention that it takes apart: no fused kernel is for float32"

@@ -55,9 +55,8 @@ def _is_whole(layout: Layout, mask: ir.Value) -> bool:
 
 def _expanded(layout: Layout, mask: ir.Value) -> ir.Value:
     """With its queries and keys spelled out, where the mask may have one for all."""
-    form = layout.form
     one = layout.integers([1, 1])
-    queries, keys = (layout.rows(value) for value in (form.query, form.value))
+    queries, keys = (layout.rows(operand) for operand in (layout.query, layout.value))
     axes = layout.make("Concat", [one, queries, keys], axis=0)
     return layout.make("Expand", [mask, axes])
 
@@ -71,7 +70,7 @@ def _spelled(mask: ir.Value, value: ir.Value, axis: int) -> bool:
 
 
 def _number(layout: Layout, number: float, dtype: ir.DataType) -> ir.Value:
-    tensor = ir.tensor(np.array(number), dtype=dtype)
+    tensor = ir.tensor(np.array(number, dtype=dtype.numpy()))
     node = ir.node("Constant", [], {"value": tensor})
     layout.nodes.append(node)
     made = node.outputs[0]

@@ -65,6 +65,14 @@ def known(value: ir.Value | None, axis: int) -> int | None:
     return size if isinstance(size, int) else None
 
 
+def same_size(one: ir.Value, other: ir.Value, *, axis: int) -> bool:
+    """Whether an axis is known to be of one size in both, as a number or by its name."""
+    if one.shape is None or other.shape is None:
+        return False
+    a, b = one.shape[axis], other.shape[axis]
+    return a == b and (isinstance(a, int) or a.value is not None)
+
+
 def made_by(value: ir.Value | None, *op_types: str) -> ir.Node | None:
     """The node that makes `value`, if it is one of these ONNX operators."""
     node = None if value is None else value.producer()

@@ -12,7 +12,7 @@ from mmedge.graph.passes.base import GraphPass, Outcome
 from mmedge.graph.provenance import MODULE_PATH, module_path
 from mmedge.graph.rules.attention_bias import bias
 from mmedge.graph.rules.attention_choice import Features
-from mmedge.graph.rules.attention_form import AttentionForm, Unrecognised, known
+from mmedge.graph.rules.attention_form import AttentionForm, Unrecognised, known, same_size
 from mmedge.graph.rules.head_layout import BY_HEAD, Layout, merged_output
 from mmedge.graph.rules.mask_meaning import MaskMeaning, meaning
 from mmedge.graph.rules.softmax_attention import softmax_attention
@@ -94,10 +94,15 @@ def _found(model: ir.Model) -> Iterator[AttentionForm | Unrecognised]:
 def _meaning(form: AttentionForm) -> MaskMeaning:
     """What the mask says that needs no bias; of a mask with more to it, nothing."""
     said = None if form.mask is None or form.mask_hides else meaning(form.mask)
-    if said is None or not said.complete:
+    if said is None or not said.complete or not _of_each_row(said.lengths, form.query):
         masks = () if form.mask is None else (form.mask,)
         return MaskMeaning(causal=form.causal, rest=(*masks, *form.also))
     return MaskMeaning(said.causal or form.causal, said.lengths, rest=form.also)
+
+
+def _of_each_row(lengths: ir.Value | None, query: ir.Value) -> bool:
+    """Whether there are no lengths, or certainly one for each row of the batch."""
+    return lengths is None or same_size(lengths, query, axis=0)
 
 
 def features(form: AttentionForm, said: MaskMeaning) -> Features:
@@ -123,7 +128,7 @@ def _replace(form: AttentionForm, said: MaskMeaning) -> FusedAttention:
     )
     attention.check(where=form.node.name)
     layout = Layout(form)
-    operands = [*layout.operands()]
+    operands = [layout.query, layout.key, layout.value]
     operands += [bias(layout, said.rest)] if said.rest else []
     if said.lengths is not None:
         operands.append(_key_lengths(layout, said.lengths))
@@ -144,7 +149,7 @@ def _replace(form: AttentionForm, said: MaskMeaning) -> FusedAttention:
 
 def _key_lengths(layout: Layout, lengths: ir.Value) -> ir.Value:
     """[batch, 1, 1, 1] of any integers, as [batch] of those that rows can have."""
-    keys = layout.rows(layout.form.value)
+    keys = layout.rows(layout.value)
     wide = layout.make("Cast", [lengths], to=ir.DataType.INT64)
     flat = layout.make("Reshape", [wide, layout.integers([-1])])
     least = layout.make("Max", [flat, layout.integers([0])])
@@ -154,22 +159,23 @@ def _key_lengths(layout: Layout, lengths: ir.Value) -> ir.Value:
 
 def _put(layout: Layout, form: AttentionForm, made: ir.Value) -> None:
     """Use `made` in the place of the attention's result."""
-    reshape = merged_output(form)
-    if form.merged:
-        old = form.output
-    elif reshape is not None:
-        old = reshape.outputs[0]
-    else:
-        old = form.output
+    merged = merged_output(form)
+    node = form.node if merged is None else merged.node
+    old = node.outputs[0]
+    if merged is not None and merged.guard is not None and merged.zero is not None:
+        rows = layout.make("Squeeze", [merged.guard, layout.integers([1])])
+        made = layout.make("Where", [rows, merged.zero, made])
+        made.type = form.query.type
+    elif merged is None and not form.merged:
         axes = layout.integers([0, 0, form.heads[0], form.size])
         split = layout.make("Reshape", [made, axes])
         made = layout.make("Transpose", [split], perm=BY_HEAD)
     made.shape = old.shape
     graph = form.node.graph
     assert graph is not None
-    for node in layout.nodes:
-        node.metadata_props[MODULE_PATH] = module_path(form.node)
-    graph.insert_before(form.node, layout.nodes)
+    for new in layout.nodes:
+        new.metadata_props[MODULE_PATH] = module_path(form.node)
+    graph.insert_before(node, layout.nodes)
     if old.is_graph_output():
         made.name = old.name
     old.replace_all_uses_with(made, replace_graph_outputs=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import onnx_ir as ir
 
+from mmedge.graph.passes.rewiring import constant
 from mmedge.graph.rules.attention_form import (
     AttentionForm,
     known,
@@ -11,6 +15,7 @@ from mmedge.graph.rules.attention_form import (
     only_user,
     permutation,
     rank,
+    same_size,
 )
 from mmedge.graph.rules.softmax_attention import untransposed
 
@@ -25,8 +30,9 @@ class Layout:
     def __init__(self, form: AttentionForm) -> None:
         self.form = form
         self.nodes: list[ir.Node] = []
+        self.query, self.key, self.value = self._operands()
 
-    def operands(self) -> tuple[ir.Value, ir.Value, ir.Value]:
+    def _operands(self) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Queries, keys and values as the operator of ours reads them."""
         form = self.form
         if form.merged:
@@ -35,17 +41,18 @@ class Layout:
         key = self._key() if form.key_transposed else self._merged(form.key, shared)
         return self._merged(form.query, own), key, self._merged(form.value, shared)
 
-    def make(self, op_type: str, inputs: list[ir.Value], **attributes: object) -> ir.Value:
+    def make(self, op_type: str, inputs: list[ir.Value], **attributes: Any) -> ir.Value:
         """The result of a new node."""
         node = ir.node(op_type, inputs, attributes)
         self.nodes.append(node)
-        node.outputs[0].type = inputs[0].type
+        to = attributes.get("to")
+        made = inputs[0].type if to is None else ir.TensorType(ir.DataType(to))
+        node.outputs[0].type = made
         return node.outputs[0]
 
-    def rows(self, value: ir.Value) -> ir.Value:
-        """[how many rows there are] of queries, keys or values."""
-        axis = (rank(value) or 4) - 2
-        made = self.make("Shape", [value], start=axis, end=axis + 1)
+    def rows(self, operand: ir.Value) -> ir.Value:
+        """[how many rows there are] of one of the operands."""
+        made = self.make("Shape", [operand], start=1, end=2)
         made.type = ir.TensorType(ir.DataType.INT64)
         return made
 
@@ -106,22 +113,46 @@ def _splits_last(source: ir.Value, split: ir.Value, width: int) -> bool:
     heads, size = known(split, 2), known(split, 3)
     if heads is None or size is None or heads * size != width:
         return False
-    return any(_same(source.shape[axis], split.shape[axis]) for axis in (0, 1))
+    return any(same_size(source, split, axis=axis) for axis in (0, 1))
 
 
-def _same(a: int | ir.SymbolicDim, b: int | ir.SymbolicDim) -> bool:
-    """What is unknown on both sides compares equal without being so."""
-    return a == b and (isinstance(a, int) or a.value is not None)
+@dataclass(frozen=True)
+class MergedOutput:
+    """Where a graph lays the heads of an attention's result side by side.
+
+    node: the Reshape that makes it.
+    guard: [batch, 1, rows, 1], booleans of the rows that are 0 whatever the attention makes of
+        them; zero: that 0. Both None where there are no such rows.
+    """
+
+    node: ir.Node
+    guard: ir.Value | None = None
+    zero: ir.Value | None = None
 
 
-def merged_output(form: AttentionForm) -> ir.Node | None:
-    """The Reshape that lays the attention's heads side by side, if nothing else uses it."""
-    transpose = only_user(form.output, "Transpose")
-    if form.merged or transpose is None or permutation(transpose) != BY_HEAD:
+def merged_output(form: AttentionForm) -> MergedOutput | None:
+    """Of an attention whose result is used in no other way."""
+    if form.merged:
+        return None
+    guard = _guard(form.output)
+    result = form.output if guard is None else guard.outputs[0]
+    transpose = only_user(result, "Transpose")
+    if transpose is None or permutation(transpose) != BY_HEAD:
         return None
     reshape = only_user(transpose.outputs[0], "Reshape")
-    if reshape is None or reshape.inputs[0] is not transpose.outputs[0]:
-        return None
     width = form.heads[0] * form.size
-    whole = _splits_last(reshape.outputs[0], transpose.outputs[0], width)
-    return reshape if whole else None
+    if reshape is None or not _splits_last(reshape.outputs[0], transpose.outputs[0], width):
+        return None
+    if guard is None:
+        return MergedOutput(reshape)
+    return MergedOutput(reshape, guard.inputs[0], guard.inputs[1])
+
+
+def _guard(output: ir.Value) -> ir.Node | None:
+    """Where(row sees no key, 0, output), as PyTorch's attention has it of boolean masks."""
+    where = only_user(output, "Where")
+    if where is None or where.inputs[2] is not output:
+        return None
+    rows, zero = where.inputs[0], constant(where.inputs[1])
+    single = rank(rows) == 4 and known(rows, 1) == 1 and known(rows, 3) == 1
+    return where if single and zero is not None and zero.size == 1 else None

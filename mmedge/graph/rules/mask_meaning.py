@@ -111,10 +111,11 @@ def _is_lower_triangle(number: Array) -> bool:
     """Of a mask of numbers or booleans that is the same for all rows and heads."""
     if number.ndim < 2 or number.shape[-1] < 2 or number.size != np.prod(number.shape[-2:]):
         return False
-    square = number.reshape(number.shape[-2:])
+    queries, keys = number.shape[-2:]
+    square = number.reshape(queries, keys)
     seen = square if square.dtype == bool else square == 0
     hidden = ~seen if square.dtype == bool else square < HIDES
-    triangle = np.tri(square.shape[0], square.shape[1]) > 0
+    triangle = np.tri(queries, keys) > 0
     return bool((seen == triangle).all() and (hidden != triangle).all())
 
 

@@ -44,7 +44,7 @@ def softmax_attention(node: ir.Node) -> AttentionForm | Unrecognised | None:
     product = _weighed(node)
     if product is None:
         return None
-    scores = _best(_scores(node.inputs[0]))
+    scores = _best(_scores(node.inputs[0]), known(product.inputs[1], -1))
     if scores is None:
         return Unrecognised(node, WRITTEN, "what its softmax takes is more than scaled products")
     query, left = _unscaled(scores.product.inputs[0])
@@ -125,7 +125,9 @@ def _scores(value: ir.Value | None, scale: float = 1.0) -> Iterator[_Scores]:
 def _summands(add: ir.Node) -> Iterator[_Scores]:
     for index in (0, 1):
         other = add.inputs[1 - index]
-        for found in _scores(add.inputs[index]) if other is not None else ():
+        if other is None:
+            continue
+        for found in _scores(add.inputs[index]):
             if found.mask is None:
                 yield replace(found, mask=other)
             else:
@@ -141,14 +143,13 @@ def _chosen(where: ir.Node, scale: float) -> Iterator[_Scores]:
             continue
         for found in _scores(where.inputs[index], scale):
             if found.mask is None or found.mask.dtype != ir.DataType.BOOL:
-                inner = () if found.mask is None else (found.mask,)
-                also = (*found.also, *inner)
+                also = found.also if found.mask is None else (*found.also, found.mask)
                 yield replace(found, mask=mask, mask_hides=index == 2, also=also)
 
 
-def _best(found: Iterator[_Scores]) -> _Scores | None:
-    """That of the largest heads: where a sum has two products, the other one is the bias."""
-    return max(found, key=lambda s: known(s.product.inputs[0], -1) or 0, default=None)
+def _best(found: Iterator[_Scores], size: int | None) -> _Scores | None:
+    """That of heads of this size: where a sum has two products, the other one is the bias."""
+    return max(found, key=lambda s: known(s.product.inputs[0], -1) == size, default=None)
 
 
 def _unscaled(value: ir.Value | None) -> tuple[ir.Value, float]:
