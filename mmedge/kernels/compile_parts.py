@@ -37,6 +37,7 @@ class Part:
 class _Wanted:
     name: str
     source: str
+    flags: tuple[str, ...]
     key: str
 
 
@@ -54,18 +55,17 @@ def compile_parts(
 
     Raises BuildError with nvcc's words. Stopped at any time, it leaves only whole files.
     """
-    flags = (*FLAGS, *architecture_flags(table, compute_capability))
-    seed = _digest_of(sources, toolchain, flags)
-    texts = {
-        name: f'#include "{name}"\n' for name in (table.interface_source, table.listing_source)
-    }
-    texts |= {f"{i.name}.cu": instance_source(table, i) for i in wanted}
-    parts = [_Wanted(n, text, _key(seed, n, text)) for n, text in texts.items()]
+    seed = _digest_of(sources, toolchain)
+    once = (table.interface_source, table.listing_source)
+    # There is no kernel in them: compiled for the oldest GPU, they serve for all.
+    shared, own = (architecture_flags(table, kind) for kind in (PTX, compute_capability))
+    parts = [_wanted(seed, name, f'#include "{name}"\n', shared) for name in once]
+    parts += [_wanted(seed, f"{i.name}.cu", instance_source(table, i), own) for i in wanted]
     missing = [part for part in parts if not _is_there(directory, part)]
     if missing:
         with explained_os_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            _compile(missing, flags, sources, toolchain, directory, progress)
+            _compile(missing, sources, toolchain, directory, progress)
     return [
         Part(p.name, directory / f"{p.key}.o", (directory / f"{p.key}.txt").read_text())
         for p in parts
@@ -97,7 +97,6 @@ def _tiles(shapes: Tiles) -> str:
 
 def _compile(
     parts: Sequence[_Wanted],
-    flags: tuple[str, ...],
     sources: Path,
     toolchain: Toolchain,
     directory: Path,
@@ -106,7 +105,7 @@ def _compile(
     """All in a directory of its own; each object is put in place when it is whole."""
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=directory)))
-        commands = [_command(part, flags, sources, toolchain, work) for part in parts]
+        commands = [_command(part, sources, toolchain, work) for part in parts]
         finished = 0
 
         def keep(index: int, said: str) -> None:
@@ -126,14 +125,12 @@ def _compile(
         run_together(commands, keep)
 
 
-def _command(
-    part: _Wanted, flags: tuple[str, ...], sources: Path, toolchain: Toolchain, work: Path
-) -> Command:
+def _command(part: _Wanted, sources: Path, toolchain: Toolchain, work: Path) -> Command:
     source = work / f"{part.key}.cu"
     source.write_text(part.source)
     arguments = (
         str(toolchain.nvcc),
-        *("-ccbin", str(toolchain.host_compiler), *flags),
+        *("-ccbin", str(toolchain.host_compiler), *part.flags),
         *("-Xcompiler", HOST_FLAGS, "-I", str(sources)),
         *("-c", str(source), "-o", str(work / f"{part.key}.o")),
     )
@@ -144,9 +141,9 @@ def _is_there(directory: Path, part: _Wanted) -> bool:
     return all((directory / f"{part.key}.{suffix}").is_file() for suffix in ("o", "txt"))
 
 
-def _digest_of(sources: Path, toolchain: Toolchain, flags: tuple[str, ...]) -> str:
+def _digest_of(sources: Path, toolchain: Toolchain) -> str:
     """Of all that shapes every object file."""
-    digest = hashlib.sha256(repr((toolchain.version, _identity(toolchain), flags)).encode())
+    digest = hashlib.sha256(repr((toolchain.version, _identity(toolchain))).encode())
     for path in sorted(path for pattern in SOURCES for path in sources.glob(pattern)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
@@ -158,5 +155,7 @@ def _identity(toolchain: Toolchain) -> tuple[str, int]:
     return real.name, real.stat().st_size
 
 
-def _key(seed: str, name: str, source: str) -> str:
-    return hashlib.sha256(f"{seed}\0{name}\0{source}".encode()).hexdigest()
+def _wanted(seed: str, name: str, source: str, architecture: tuple[str, ...]) -> _Wanted:
+    flags = (*FLAGS, *architecture)
+    key = hashlib.sha256("\0".join((seed, name, source, *flags)).encode()).hexdigest()
+    return _Wanted(name, source, flags, key)

@@ -67,14 +67,18 @@ class _Running:
 
 def _start(index: int, command: Command) -> _Running:
     said = TemporaryFile()  # noqa: SIM115 - open until the command has ended
-    process = subprocess.Popen(
-        command.arguments,
-        cwd=command.directory,
-        stdin=subprocess.DEVNULL,
-        stdout=said,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # nvcc starts others: they are ended with it
-    )
+    try:
+        process = subprocess.Popen(
+            command.arguments,
+            cwd=command.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # nvcc starts others: they are ended with it
+        )
+    except OSError as error:
+        said.close()
+        raise BuildError(f"{command.arguments[0]} cannot be run", found=error.strerror) from error
     return _Running(index, command, process, said)
 
 
