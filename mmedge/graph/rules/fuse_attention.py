@@ -52,7 +52,9 @@ class FuseAttention(GraphPass):
     3. A mask that is causal becomes the attribute; one that is `key number < length` becomes
        lengths; what else there is becomes the bias. A mask that says which keys are padding is not
        taken for lengths: that its ones come first is true of a tokenizer, not of every caller.
-    4. Transposes that only brought heads forward, and back, are not needed any more.
+    4. A query that sees no key gives 0. Where a mask hides with a low number instead of -inf, a
+       model makes some mean of all values of it, which nothing is meant to read.
+    5. Transposes that only brought heads forward, and back, are not needed any more.
     """
 
     def __init__(self, decide: Decide) -> None:

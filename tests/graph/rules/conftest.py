@@ -37,7 +37,11 @@ def random_feeds(model: ir.Model, sizes: dict[str, int]) -> dict[str, Array]:
         if kind == np.int64:
             feeds[str(value.name)] = generator.integers(1, 6, shape)
         elif kind == np.bool_:
-            feeds[str(value.name)] = generator.random(shape) < 0.7
+            # Every query sees the first key: of those that see none, a model's mean of everything
+            # becomes 0.
+            hides = value.name == "hidden"
+            feeds[str(value.name)] = generator.random(shape) < (0.3 if hides else 0.7)
+            feeds[str(value.name)][..., 0] = not hides
         else:
             feeds[str(value.name)] = generator.standard_normal(shape).astype(kind)
     return feeds

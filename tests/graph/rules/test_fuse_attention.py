@@ -146,7 +146,7 @@ MASKS = {
         "x = Add (p, m)\n scores = Add (n, x)\n",
     ),
     "chosen where true": ("bool[b, 1, s, t] m", "scores = Where (m, p, low)\n"),
-    "chosen where false": ("bool[b, 1, s, t] m", "scores = Where (m, low, p)\n"),
+    "chosen where false": ("bool[b, 1, s, t] hidden", "scores = Where (hidden, low, p)\n"),
     "chosen after a bias": (
         "bool[b, 1, s, t] m, float16[1, 4, s, t] n",
         "x = Add (p, n)\n scores = Where (m, x, low)\n",
