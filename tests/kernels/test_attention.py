@@ -163,6 +163,23 @@ def test_nan_and_infinity_do_what_they_do_in_float64(
         problem.check(find(library, shapes))
 
 
+@pytest.mark.parametrize("queries", [8, 40])
+@pytest.mark.parametrize("tensor", ["key", "bias"])
+def test_what_the_causal_mask_hides_does_not_reach_the_result(
+    library: Library, tensor: str, queries: int
+) -> None:
+    shapes = Shapes(queries=queries, keys=90, causal=2, bias=(False, False))
+    problem = Problem.made(shapes)
+    if tensor == "key":
+        problem.key[0, 86] = np.nan  # hidden from all but the last queries
+    else:
+        assert problem.bias is not None
+        problem.bias[..., 86:] = np.nan
+    problem.check(find(library, shapes))
+    assert np.isnan(problem.output).any()
+    assert not np.isnan(problem.output[0, : queries - 4]).any()
+
+
 def test_a_call_has_a_tactic_for_each_forward_tile_of_the_table(library: Library) -> None:
     forward = kernel_table()["tiles"]["forward"]
     shapes = Shapes(queries=17)
