@@ -104,7 +104,8 @@ class Artifact(msgspec.Struct, frozen=True):
         """Every file this artifact stands on."""
         paths = [*self.graphs.values(), *self.substitutes.values()]
         paths += [engine.path for engine in self.engines.values()]
-        paths += [engine.path for engine in self.native_engines.values()]
+        for engine in self.native_engines.values():
+            paths += [engine.path, *engine.plugin_files.values()]
         paths += [self.golden] if self.golden else []
         return [Path(path) for path in paths]
 

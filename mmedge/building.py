@@ -110,7 +110,15 @@ def _plans(
     options, wiring = options or BuildOptions(), manifest.wiring
     narrowed(wiring.axes, read_shapes(options.shapes), inner=wiring.inner_axes())
     precisions = {name: engines[-1].precision for name, engines in manifest.engines.items()}
-    return backend.plans(wiring, precisions, target=device, options=options)
+    plans = backend.plans(wiring, precisions, target=device, options=options)
+    # What operators the graphs have does not depend on the target.
+    needed = {
+        name: plan.plugins for known in manifest.plans.values() for name, plan in known.items()
+    }
+    return {
+        name: msgspec.structs.replace(plan, plugins=needed.get(name, ()))
+        for name, plan in plans.items()
+    }
 
 
 def _work(

@@ -9,6 +9,7 @@ import msgspec
 import onnx
 import onnx_ir as ir
 import pytest
+from tiny_vlm import write_bundle
 
 from mmedge.backends.base import native_backend
 from mmedge.backends.tensorrt import plugins, soname
@@ -17,7 +18,8 @@ from mmedge.backends.tensorrt.backend import TensorRTBackend
 from mmedge.backends.tensorrt.builder_config import Settings
 from mmedge.backends.tensorrt.child import Order, build_in_child
 from mmedge.backends.tensorrt.plugins import bundled, plugin_options, plugin_stamps
-from mmedge.engine_plan import EnginePlan, Range
+from mmedge.building import build_bundle
+from mmedge.engine_plan import BuildOptions, EnginePlan, Range
 from mmedge.errors import BuildError, MissingDependencyError
 from mmedge.kernels.build import build_kernels
 from mmedge.kernels.kernel_table import Instance
@@ -25,10 +27,11 @@ from mmedge.kernels.plugin import build_plugin, find_headers
 from mmedge.kernels.toolchain import find_toolchain
 from mmedge.ops.fused_attention import PLUGIN, FusedAttention
 from mmedge.ops.fused_attention_body import function, overload
+from mmedge.runtime.manifest import MANIFEST, check_files, read_manifest, sealed
 from mmedge.storage import sha256_file
 from mmedge.targets import load_target
-from mmedge.tensors import TensorSpec
-from mmedge.wiring import ComponentSpec
+from mmedge.tensors import Axis, TensorSpec
+from mmedge.wiring import ComponentSpec, ModelInput, Wiring
 
 pytest.importorskip("tensorrt_rtx")
 ATTENTION = FusedAttention(4, 2, 0.125, causal=2, has_bias=1, len_mode=1)
@@ -128,6 +131,13 @@ def test_a_library_that_is_no_plugin(tmp_path: Path) -> None:
         build(an_order(tmp_path, library=library))
 
 
+COMPONENT = ComponentSpec(
+    "attention",
+    "text",
+    INPUTS,
+    (TensorSpec("y", "float16", (2, "queries", 256)),),
+    {spec.name: spec.name for spec in INPUTS},
+)
 PLAN = EnginePlan(
     "tensorrt", "tensorrt_rtx", "fp16", (QUERIES,), compute_capability="8.6", plugins=(PLUGIN,)
 )
@@ -151,13 +161,10 @@ def test_where_it_cannot_be_built_the_command_is_told(
     backend: TensorRTBackend, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    outputs = (TensorSpec("y", "float16", (2, "queries", 256)),)
-    bound = {spec.name: spec.name for spec in INPUTS}
-    component = ComponentSpec("attention", "text", INPUTS, outputs, bound)
     graph = save_model(tmp_path / "attention.onnx")
     engines = tmp_path / "engines"
     engines.mkdir()
-    built = backend.build(component, graph, plan=PLAN, directory=engines, progress=lines.append)
+    built = backend.build(COMPONENT, graph, plan=PLAN, directory=engines, progress=lines.append)
     assert IN_PLUGIN in Path(built.path).read_bytes()
     assert built.built_with["plugin:FusedAttention"] == "1"
     assert built.built_with == backend.stamps(PLAN, bundle=tmp_path)
@@ -259,3 +266,58 @@ def test_with_many_inputs_too_but_for_how_they_are_numbered(library: Path, tmp_p
     (tmp_path / "twin").mkdir()
     twin = build(an_order(tmp_path / "twin"))
     assert sorted(build(an_order(tmp_path, library=library))) == sorted(twin)
+
+
+TARGET = "rtx-3060-12g"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """With a graph that has the op, and a plan that says so."""
+    wiring = Wiring(
+        inputs=tuple(ModelInput(spec, "tensor") for spec in INPUTS),
+        components=(COMPONENT,),
+        outputs={"y": "attention.y"},
+        axes={"queries": Axis(1, 9, 16)},
+    )
+    directory = tmp_path / "attention.mmedge"
+    text = "a (float16[2] x) => (float16[2] y) { y = Neg(x) }"
+    write_bundle(directory, wiring, {"attention": text}, plans={TARGET: {"attention": PLAN}})
+    graph = save_model(directory / "engines" / "attention.onnx")
+    manifest = read_manifest(directory)
+    files = {**manifest.files, "engines/attention.onnx": sha256_file(graph)}
+    changed = sealed(msgspec.structs.replace(manifest, files=files))
+    (directory / MANIFEST).write_bytes(msgspec.json.encode(changed))
+    return directory
+
+
+@pytest.mark.usefixtures("nothing_at_hand")
+def test_a_bundle_without_the_library_says_so_in_its_engine_s_stamps(bundle: Path) -> None:
+    lines: list[str] = []
+    build_bundle(bundle, target=TARGET, progress=lines.append)
+    assert any("mmedge kernels build --plugin" in line for line in lines)
+    engine, _portable = read_manifest(bundle).engines["attention"]
+    assert engine.built_with["plugin:FusedAttention"] == "1"
+    assert not (bundle / "plugins").exists()
+    assert build_bundle(bundle, target=TARGET)["engines"][0]["was_there"]
+
+
+@pytest.mark.usefixtures("nothing_at_hand")
+def test_another_target_s_engine_has_the_plugin_too(bundle: Path) -> None:
+    build_bundle(bundle, target="rtx-4060", options=BuildOptions(optimization_level=1))
+    engine, _portable = read_manifest(bundle).engines["attention"]
+    assert IN_PLUGIN in (bundle / engine.file).read_bytes()
+
+
+def test_the_library_travels_in_the_bundle(
+    bundle: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMEDGE_PLUGINS", str(library.parent.parent))
+    build_bundle(bundle, target=TARGET)
+    manifest = read_manifest(bundle)
+    engine, _portable = manifest.engines["attention"]
+    assert manifest.files[bundled(library)] == sha256_file(library)
+    assert engine.built_with["plugin:FusedAttention"] == sha256_file(library)
+    check_files(bundle, manifest)
+    monkeypatch.setenv("MMEDGE_PLUGINS", "/nowhere")
+    assert build_bundle(bundle, target=TARGET)["engines"][0]["was_there"]
