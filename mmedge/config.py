@@ -11,7 +11,7 @@ from mmedge.errors import ProjectError
 from mmedge.runtime.runner import MOST_THREADS
 from mmedge.strict import decode
 
-COMPUTED_IN = ("fp32", "tf32", "fp16", "bf16")
+COMPUTED_IN = ("fp32", "tf32", "fp16", "bf16", "int8")
 BETWEEN = ("fp32", "same")
 ATTENTION = ("auto", "plugin", "builtin")
 
@@ -21,7 +21,8 @@ class CompileConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     opset: ONNX operator set; None takes the target's.
     precision: what the engines compute in, "fp32", "fp16" or "bf16"; in "tf32" the target's matrix
-        products may round their float32 inputs to 10 bits of mantissa.
+        products may round their float32 inputs to 10 bits of mantissa; "int8" as far as it is
+        right and faster.
     io_precision: of what goes between components, and of decoders' caches: "fp32", or "same" as the
         engines compute in ("fp16" only). The model's own inputs and outputs are what they are.
     attention: "plugin" puts our kernel in engines of TensorRT wherever it can compute an attention,

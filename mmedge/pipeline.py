@@ -46,6 +46,7 @@ from mmedge.report.build import build_report
 from mmedge.report.html import render_html
 from mmedge.room import Room
 from mmedge.runtime.manifest import Manifest, is_bundle, read_manifest
+from mmedge.search.stages import Quantize
 from mmedge.stage import Samples, Stage, Workspace
 from mmedge.storage import check_replaceable, exclusive
 from mmedge.targets import Target, load_target
@@ -60,6 +61,7 @@ STAGES: tuple[Stage, ...] = (
     Export(),  # split it into components, each an ONNX graph
     Rewrite(),  # simplify the graphs exactly, wire them
     Precision(),  # compute in 16 bits where that is asked for and the numbers allow it
+    Quantize(),  # 8-bit integers where that is asked for, right, and faster
     Fuse(),  # attention kernels of our own, where the target's table wants them
     Build(),  # an engine for each component
     Verify(),  # engines equal to the model: per component, end to end, by its task

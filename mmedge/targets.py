@@ -66,6 +66,7 @@ class QuantizationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     activations: of static schemes: "uint8" with a zero point, or "int8" without.
     convolutions, products: "static", scales found by calibration, or, of products, "dynamic", as
         they come. recurrent: "dynamic" int8 weights and activations in LSTM layers.
+    biases: of static schemes: "int32" behind a DequantizeLinear, or "float".
     joins: whether sums, pooling and concatenation between quantized operators are integers too.
     observer: how calibration finds a range: "min-max", "percentile", "mse" or "entropy".
     """
@@ -74,6 +75,7 @@ class QuantizationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     convolutions: Literal["static", "float"]
     products: Literal["static", "dynamic", "float"]
     recurrent: Literal["dynamic", "float"]
+    biases: Literal["int32", "float"]
     joins: bool
     observer: Literal["min-max", "percentile", "mse", "entropy"] = "mse"
 

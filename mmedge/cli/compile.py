@@ -33,7 +33,7 @@ def _share(_ctx: click.Context, _param: click.Parameter, value: str | None) -> f
 @click.option("--opset", type=int, help="ONNX operator set; the target's by default.")
 @click.option(
     "--precision",
-    type=click.Choice(("fp32", "tf32", "fp16", "bf16")),
+    type=click.Choice(("fp32", "tf32", "fp16", "bf16", "int8")),
     help="What engines compute in; fp32 by default.",
 )
 @click.option(
@@ -146,6 +146,8 @@ def _pair(measured: dict[str, Any] | None) -> tuple[str, str]:
 
 
 def _sentences(report: dict[str, Any]) -> list[RenderableType]:
+    from mmedge.report.quantized import quantized_rows
+
     lines: list[RenderableType] = []
     task = report["verification"]["task"]
     if task:
@@ -164,6 +166,7 @@ def _sentences(report: dict[str, Any]) -> list[RenderableType]:
         else:
             lines.append(f"{ratio['value']:.2f}x PyTorch eager {span}")
     lines += [warning(remark) for remark in report["remarks"]]
+    lines += [f"int8: {row.component}: {row.outcome}" for row in quantized_rows(report)]
     lines += _native(report)
     lines += _memory(report)
     lines.append(f"bundle: {report['bundle']}  (open report.html)")

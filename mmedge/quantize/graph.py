@@ -70,7 +70,8 @@ def _static(
         return left
     activations = Scheme(FORMATS[settings.activations], symmetric=settings.activations == "int8")
     seen = observe(file, list(placement.values), feeds)
-    scheme = StaticScheme(activations, settings.observer)
+    integer_biases = settings.biases == "int32"
+    scheme = StaticScheme(activations, settings.observer, integer_biases=integer_biases)
     return left + static_qdq.apply(model, placement, seen, scheme)
 
 

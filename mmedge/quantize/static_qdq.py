@@ -46,11 +46,13 @@ class StaticScheme:
 
     activations: without an axis. observer: its name, of `observers.OBSERVERS`.
     weights_per_channel: a scale for each output channel, or one for the tensor.
+    integer_biases: int32 with the scale of the sums; else they stay in float.
     """
 
     activations: Scheme
     observer: str = "mse"
     weights_per_channel: bool = True
+    integer_biases: bool = True
 
 
 @dataclass
@@ -191,7 +193,8 @@ def _weights(
         "DequantizeLinear", *given, like=source, dtype=ir.DataType.FLOAT, attributes=axes
     )
     node.replace_input_with(WEIGHT, real)
-    if len(node.inputs) > BIAS and node.inputs[BIAS] is not None:
+    has_bias = len(node.inputs) > BIAS and node.inputs[BIAS] is not None
+    if has_bias and scheme.integer_biases:
         x = node.inputs[X]
         assert x is not None
         _bias(edit, node, x_scale=chosen[str(x.name)].scale, weight_scale=by.scale)

@@ -40,6 +40,7 @@ def build_report(
         "substitutes": _substitutes(artifact),
         "components": [_component(artifact, name) for name in artifact.engines],
         "native": {name: _native(artifact, name) for name in artifact.plans},
+        "quantization": records["quantize"],
         "unused_layers": artifact.layers.get("", ()),
         "verification": records["verify"],
         "measurement": records["measure"],

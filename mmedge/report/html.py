@@ -16,6 +16,7 @@ from mmedge.report import (
     layer_account,
     native_engines,
     quantities,
+    quantized,
     reproduce,
     stage_rows,
 )
@@ -36,6 +37,7 @@ SECTIONS = {
     "layers": "Every layer",
     "verification": "Is it equal?",
     "latency": "Is it faster?",
+    "quantized": "In 8-bit integers",
     "native": "Engines of the target",
     "size": "Is it smaller?",
     "refused": "What was refused",
@@ -74,7 +76,8 @@ def render_html(report: dict[str, Any]) -> str:
 
 def _sections(report: dict[str, Any]) -> dict[str, str]:
     """The sections that this report has something for."""
-    return {id: heading for id, heading in SECTIONS.items() if id != "native" or report["native"]}
+    there = {"native": report["native"], "quantized": report["quantization"]["asked"]}
+    return {id: heading for id, heading in SECTIONS.items() if there.get(id, True)}
 
 
 def _pictures(report: dict[str, Any], safe: Callable[[str], Any]) -> dict[str, Any]:
@@ -101,6 +104,8 @@ def _facts(report: dict[str, Any]) -> dict[str, Any]:
         "listed_parameters": layer_account.listed_parameters(report),
         "attention_rows": attention_account.attention_rows(report),
         "attention_summary": attention_account.attention_summary(report),
+        "quantized_rows": quantized.quantized_rows(report),
+        "operator_rows": quantized.operator_rows(report),
         "native_rows": native_engines.native_rows(report),
         "comparisons": _comparisons(report),
         "latency_rows": latency_rows.latency_rows(report),

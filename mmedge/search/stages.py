@@ -17,6 +17,8 @@ from mmedge.search.component import Component, ComponentSearch
 from mmedge.stage import Workspace
 
 ASKED = "int8"
+# Of two samples each: ranges want some tens of samples, distances from float32 some more.
+CALIBRATION_BATCHES = 64
 
 
 class Quantize:
@@ -37,7 +39,9 @@ class Quantize:
             return artifact.with_record(self.name, {"asked": False, "components": {}})
         workspace.progress("running the graphs on calibration samples")
         threads = workspace.config.threads
-        feeds = real_feeds(artifact, workspace.calibration, threads=threads)
+        feeds = real_feeds(
+            artifact, workspace.calibration, threads=threads, batches=CALIBRATION_BATCHES
+        )
         measured = workspace.target.backend not in NATIVE_BACKENDS
         graphs, precisions = dict(artifact.graphs), dict(artifact.precisions)
         layers, record = dict(artifact.layers), {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from mmedge.verify.metrics import Difference
 
 # Relative to the output's largest value. fp32 comes from the configuration: reordered sums of a
-# few thousand products differ by about 1e-6; the rest follows the formats' 10 and 7 mantissa bits.
-RELATIVE = {"fp16": 2e-2, "bf16": 8e-2}
+# few thousand products differ by about 1e-6; those of fp16 and bf16 follow their 10 and 7 mantissa
+# bits. int8 was searched under a limit of its own (cosine 0.999 of each component, which leaves a
+# root mean square of 4.5%): this is three times that, and the task's metric judges beside it.
+RELATIVE = {"fp16": 2e-2, "bf16": 8e-2, "int8": 1.5e-1}
 
 
 def tolerance_for(precision: str, *, fp32: float) -> float:

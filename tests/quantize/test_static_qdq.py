@@ -17,7 +17,7 @@ from mmedge.quantize.scheme import Scheme
 from mmedge.quantize.static_qdq import StaticScheme, apply, plan
 
 ONNXRUNTIME = StaticScheme(Scheme(UINT8, symmetric=False))
-TENSORRT = StaticScheme(Scheme(INT8, symmetric=True), observer="entropy")
+TENSORRT = StaticScheme(Scheme(INT8, symmetric=True), observer="entropy", integer_biases=False)
 DRAW = np.random.default_rng(0)
 BLOCK = """(float[n, 3, 12, 12] x, float[8, 3, 3, 3] w, float[8] b, float[8, 8, 3, 3] v,
     float[8, 5] u) => (float[n, 5] y)

@@ -31,6 +31,7 @@ def complete_report(
     generates: bool = False,
     attends: bool = False,
     own_engines: bool = False,
+    quantized: bool = False,
 ) -> dict[str, Any]:
     """A report of encoders side by side, and a last component "fusion" that joins them.
 
@@ -73,6 +74,7 @@ def complete_report(
         if own_engines
         else {},
         "remarks": [],
+        "quantization": quantization(parts) if quantized else no_quantization(),
         "unused_layers": [],
         "verification": verification(parts, output, absent),
         "measurement": measurement(encoders if generates else [*encoders, "fusion"], speedup),
@@ -87,6 +89,40 @@ def complete_report(
             "available_bytes": 8e9,
         },
         "refused": [],
+    }
+
+
+def no_quantization() -> dict[str, Any]:
+    """Of a compile that was not asked for integers."""
+    return {"asked": False, "components": {}}
+
+
+def quantization(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The first component is in integers but for one operator, the others are left."""
+    return {
+        "asked": True,
+        "measured": True,
+        "origin": "calibration.npz",
+        "constant_inputs": {},
+        "components": {p["name"]: quantized_component(refused=n > 0) for n, p in enumerate(parts)},
+    }
+
+
+def quantized_component(*, refused: bool) -> dict[str, Any]:
+    """Three operators: two in integers, unless it is refused."""
+    kept = {"treatment": "kept", "why": "moved too far <alone>", "weight_sqnr_db": None}
+    done = {"treatment": "static-int8", "why": "uint8 activations", "weight_sqnr_db": 41.7}
+    return {
+        "treated": [
+            {"node": f"n{i}", "module": f"layers.{i}", "operator": "Conv", "saved_bytes": 0}
+            | (kept if refused or i == 2 else done)
+            for i in range(3)
+        ],
+        "refused": "not measurably faster: 1.04 (1.01 to 1.07)" if refused else None,
+        "moved": {"features": {"cosine": 0.9993}},
+        "ratio": {"value": 0.5, "low": 0.48, "high": 0.52},
+        "bytes_before": 4_000_000,
+        "bytes_after": 1_000_000,
     }
 
 

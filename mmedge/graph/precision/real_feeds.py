@@ -18,15 +18,23 @@ from mmedge.wiring import with_indicators
 Feeds = dict[str, Array]
 # The range of activations is much the same from sample to sample; the margin covers the rest.
 MOST_BATCHES = 8
+MOST_BYTES = 512 << 20  # of recorded inputs; a batch that is begun is finished
 BATCH = 2
 # The prompt, and the tokens after it, which see a past.
 TOKENS = 3
 
 
 def real_feeds(
-    artifact: Artifact, samples: Samples, *, threads: int | None
+    artifact: Artifact,
+    samples: Samples,
+    *,
+    threads: int | None,
+    batches: int = MOST_BATCHES,
 ) -> dict[str, list[Feeds]]:
-    """Component -> its inputs in every call, from running the graphs in float32."""
+    """Component -> its inputs in every call, from running the graphs in float32.
+
+    batches: the most that are run; fewer where their inputs take MOST_BYTES.
+    """
     kind = "onnxruntime"
 
     def open_runner(name: str) -> Runner:
@@ -35,8 +43,10 @@ def real_feeds(
 
     recorded = _Recording(artifact, open_runner)
     try:
-        for batch in islice(_batches(artifact, samples), MOST_BATCHES):
+        for batch in islice(_batches(artifact, samples), batches):
             recorded.run(batch, options=GenerateOptions(up_to=TOKENS))
+            if recorded.bytes > MOST_BYTES:
+                break
     finally:
         recorded.close()
     return dict(recorded.feeds)
@@ -48,10 +58,12 @@ class _Recording(OpenArtifact):
     def __init__(self, artifact: Artifact, open_runner: Callable[[str], Runner]) -> None:
         super().__init__(artifact, open_runner)
         self.feeds: defaultdict[str, list[Feeds]] = defaultdict(list)
+        self.bytes = 0
 
     def run_component(self, name: str, feeds: Feeds) -> Feeds:
         """One component's outputs."""
         self.feeds[name].append(dict(feeds))
+        self.bytes += sum(array.nbytes for array in feeds.values())
         return super().run_component(name, feeds)
 
 
