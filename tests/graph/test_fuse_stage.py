@@ -14,7 +14,7 @@ from mmedge.targets import TensorRTSettings, load_target
 
 RTX = TensorRTSettings("tensorrt_rtx", "1.7", "8.6")
 TEXT = """<ir_version: 10, opset_import: ["" : 23]> g
-  ({0}[b, s, 32] q, {0}[b, s, 32] k, {0}[b, s, 32] v) => ({0}[b, s, 32] o)
+  ({0}[b, s, 128] q, {0}[b, s, 128] k, {0}[b, s, 128] v) => ({0}[b, s, 128] o)
 {{ o = Attention <q_num_heads = 4, kv_num_heads = 4> (q, k, v) }}"""
 
 

@@ -16,6 +16,8 @@ from mmedge.targets import TensorRTSettings
 KERNEL_DTYPES = {"FLOAT16": "Fp16", "BFLOAT16": "Bf16"}
 # Copies of 16 bytes: `kernels/attention/checks.h`.
 HEAD_SIZE_STEP = 8
+# The depth of one mma, to which kernels pad heads: `kernels/attention/variants.cuh`.
+HEAD_UNIT = 16
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -78,9 +80,12 @@ def refusal(features: Features, settings: TensorRTSettings) -> str | None:
     kernel = _kernel()
     if KERNEL_DTYPES.get(features.dtype) not in kernel["dtypes"]:
         return f"the kernel computes in 16 bits, this attention in {features.dtype.lower()}"
-    largest = max(kernel["padded_head_sizes"])
-    if features.head_size % HEAD_SIZE_STEP or features.head_size > largest:
-        return f"head size {features.head_size} is not a multiple of {HEAD_SIZE_STEP} to {largest}"
+    if features.head_size % HEAD_SIZE_STEP:
+        return f"head size {features.head_size} is not a multiple of {HEAD_SIZE_STEP}"
+    padded, known = -(-features.head_size // HEAD_UNIT) * HEAD_UNIT, kernel["padded_head_sizes"]
+    if padded not in known:
+        sizes = ", ".join(map(str, known))
+        return f"head size {features.head_size} has no kernel; there are those of {sizes}"
     if version_of(settings.compute_capability) < version_of(kernel["ptx"]):
         gpu = settings.compute_capability
         return f"the kernel is for compute capability {kernel['ptx']} and later, not {gpu}"

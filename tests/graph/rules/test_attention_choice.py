@@ -18,7 +18,7 @@ def alike(**changes: object) -> Features:
 
 
 @pytest.mark.parametrize("dtype", ["FLOAT16", "BFLOAT16"])
-@pytest.mark.parametrize("size", [8, 64, 72, 80, 256])
+@pytest.mark.parametrize("size", [24, 64, 72, 80, 256])
 def test_the_kernel_takes_16_bits_and_multiples_of_8(dtype: str, size: int) -> None:
     assert refusal(alike(dtype=dtype, head_size=size), RTX) is None
 
@@ -29,7 +29,8 @@ def test_the_kernel_takes_16_bits_and_multiples_of_8(dtype: str, size: int) -> N
         ({"dtype": "FLOAT"}, "this attention in float"),
         ({"dtype": "unknown"}, "this attention in unknown"),
         ({"head_size": 12}, "head size 12"),
-        ({"head_size": 264}, "head size 264"),
+        ({"head_size": 16}, "head size 16 has no kernel"),
+        ({"head_size": 264}, "head size 264 has no kernel"),
     ],
 )
 def test_what_the_kernel_refuses(changes: dict[str, object], why: str) -> None:
