@@ -160,6 +160,15 @@ def target() -> dict[str, Any]:
         "description": "Any CPU.",
         "providers": ["CPUExecutionProvider"],
         "tensorrt": None,
+        "quantization": {
+            "activations": "uint8",
+            "convolutions": "static",
+            "products": "dynamic",
+            "recurrent": "dynamic",
+            "biases": "int32",
+            "joins": True,
+            "observer": "mse",
+        },
         "threads": {"intra_op": 0, "inter_op": 1},
         "facts": {},
     }
@@ -184,6 +193,7 @@ def provenance(name: str) -> dict[str, Any]:
             "cache_capacity": None,
             "precision": "fp32",
             "io_precision": "fp32",
+            "attention": "auto",
             "shapes": {},
             "optimization_level": None,
             "workspace_bytes": None,
@@ -248,6 +258,7 @@ def component(
         },
         "export": {"opset": 23, "nodes": 3, "weight_bytes": 440},
         "precision": None,
+        "attention": [],
         "rewrite": {
             "nodes": 2,
             "weight_bytes": 440,

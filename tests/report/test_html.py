@@ -69,7 +69,7 @@ def _page(report: dict[str, Any]) -> Page:
 
 def test_every_section_is_there_in_order_with_a_heading(report: dict[str, Any]) -> None:
     page = _page(report)
-    expected = [section for section in SECTIONS if section != "native"]
+    expected = [section for section in SECTIONS if section not in ("native", "quantized")]
     assert list(page.sections) == expected
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -247,7 +247,7 @@ def test_an_incomplete_report_is_an_error_and_not_a_page_with_holes(
 
 
 def test_engines_of_the_target_are_shown(make_report: Any) -> None:
-    page = _page(make_report(own_engines=True))
+    page = _page(make_report(own_engines=True, quantized=True))
     assert list(page.sections) == list(SECTIONS)
     text = page.text("native")
     assert "tensorrt_rtx 1.7.1.116 for 8.6engines/fusion.sm86.engine" in text
