@@ -9,7 +9,7 @@ import msgspec
 
 from mmedge.artifact import Artifact, Layer, replace
 from mmedge.backends.base import NATIVE_BACKENDS
-from mmedge.errors import BuildError
+from mmedge.errors import BuildError, DataError
 from mmedge.graph.precision.real_feeds import real_feeds
 from mmedge.quantize.account import KEPT, Treated
 from mmedge.quantize.calibrate import constant_inputs
@@ -33,10 +33,14 @@ class Quantize:
     config_keys: tuple[str, ...] = ("precision", "threads", "shapes")
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
-        """The artifact with quantized graphs, where that was asked for."""
+        """The artifact with quantized graphs, where that was asked for.
+
+        Raises DataError where there are no real samples to calibrate and to compare on.
+        """
         settings = workspace.target.quantization
         if workspace.config.precision != ASKED or settings is None:
             return artifact.with_record(self.name, {"asked": False, "components": {}})
+        _check_real(workspace)
         workspace.progress("running the graphs on calibration samples")
         threads = workspace.config.threads
         feeds = real_feeds(
@@ -83,6 +87,17 @@ class Quantize:
                 expected="a component that is right and faster",
                 hint="compile with --precision fp32",
             )
+
+
+def _check_real(workspace: Workspace) -> None:
+    samples = workspace.calibration
+    if not samples.real:
+        raise DataError(
+            "8-bit integers need real samples: ranges of made-up ones say nothing of yours",
+            found=samples.origin,
+            expected="some tens of samples as the model will meet them",
+            hint="declare [data] calibration in mmedge.toml; of a checkpoint directory, --sample",
+        )
 
 
 def _with_treatments(layers: tuple[Layer, ...], done: Component) -> tuple[Layer, ...]:
