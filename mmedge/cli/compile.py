@@ -128,12 +128,15 @@ def _native(report: dict[str, Any]) -> list[RenderableType]:
     """What is said of engines that this machine cannot run."""
     if not report["native"]:
         return []
-    from mmedge.report.native_engines import built_with
+    from mmedge.report.native_engines import built_with, missing_plugin
 
     ways = dict.fromkeys(built_with(item) for item in report["native"].values())
     lines = [f"engines of {report['target']['name']}: {'; '.join(ways)}"]
     if any(item["engine"] is None for item in report["native"].values()):
         lines.append(f"on the device: mmedge build {report['bundle']}")
+    plugin = missing_plugin(report)
+    if plugin is not None:
+        lines.append(f"on the device, before that, our attention kernel: {plugin}")
     lines.append("equality was proved with ONNX Runtime; on the target: mmedge verify BUNDLE")
     return [*lines]
 

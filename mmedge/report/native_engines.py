@@ -39,6 +39,16 @@ def built_with(item: dict[str, Any]) -> str:
     return f"{plan['library']} {engine['built_with'].get(plan['library'], '')} for {gpu}"
 
 
+def missing_plugin(report: dict[str, Any]) -> str | None:
+    """What the device has to build before it can run the engines; None where nothing is."""
+    for item in report["native"].values():
+        plan, engine = item["plan"], item["engine"]
+        if plan["plugins"] and not (engine and engine["plugin_files"]):
+            gpu = plan["compute_capability"]
+            return f"mmedge kernels build --plugin --compute-capability {gpu}"
+    return None
+
+
 def native_size_bytes(report: dict[str, Any]) -> int | None:
     """Size of the target's own engines together; None where there are none, or not all yet."""
     built = [item["engine"] for item in report["native"].values()]

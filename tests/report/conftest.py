@@ -136,6 +136,7 @@ def native(*, built: bool) -> dict[str, Any]:
         "compute_capability": "8.6",
         "optimization_level": None,
         "workspace_bytes": None,
+        "plugins": [],
     }
     engine = {
         "kind": "tensorrt",
@@ -146,6 +147,7 @@ def native(*, built: bool) -> dict[str, Any]:
         "size_bytes": 4000,
         "options": {"library": "tensorrt_rtx"},
         "memory": {"weights_bytes": 3000, "activations_bytes": 512},
+        "plugin_files": {},
     }
     return {"plan": plan, "engine": engine if built else None}
 

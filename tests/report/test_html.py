@@ -274,3 +274,16 @@ def test_what_stays_in_float32_is_listed_with_its_reason(report: dict[str, Any])
     assert "norm" in text
     assert "ReduceMean ×2" in text
     assert "sums squares" in text
+
+
+def test_a_plugin_that_the_device_has_to_build_is_named(make_report: Any) -> None:
+    report = make_report(own_engines=True)
+    command = "mmedge kernels build --plugin --compute-capability 8.6"
+    assert command not in render_html(report)
+    for item in report["native"].values():
+        item["plan"]["plugins"] = ["mmedge::FusedAttention:1"]
+    assert command in render_html(report)
+    (built,) = [item["engine"] for item in report["native"].values() if item["engine"]]
+    for item in report["native"].values():
+        item["engine"] = {**built, "plugin_files": {"plugins/libmmedge_attention.so": "x"}}
+    assert command not in render_html(report)
