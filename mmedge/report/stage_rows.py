@@ -8,6 +8,7 @@ from typing import Any
 
 from mmedge.report.native_engines import built_with
 from mmedge.report.quantities import count, plural, scientific, seconds, size
+from mmedge.report.quantized import quantized_rows
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,20 @@ def kept_rows(report: dict[str, Any]) -> list[KeptRow]:
     ]
 
 
+def _quantize(report: dict[str, Any]) -> list[str]:
+    rows = quantized_rows(report)
+    return [f"{row.component}: {row.outcome}." for row in rows] or ["No integers were asked for."]
+
+
+def _fuse(report: dict[str, Any]) -> list[str]:
+    found = [
+        f"{part['name']}: {plural(ours, 'attention')} of {len(part['attention'])} by our kernel."
+        for part in report["components"]
+        if (ours := sum(block["became"] == "plugin" for block in part["attention"]))
+    ]
+    return found or ["No attention is computed by our kernel."]
+
+
 def _build(report: dict[str, Any]) -> list[str]:
     portable = [
         f"{part['name']}: {part['engine']['kind']} engine in {part['engine']['precision']}, "
@@ -194,6 +209,8 @@ _SENTENCES: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "export": _export,
     "rewrite": _rewrite,
     "precision": _precision,
+    "quantize": _quantize,
+    "fuse": _fuse,
     "build": _build,
     "verify": _verify,
     "measure": _measure,

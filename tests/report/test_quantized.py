@@ -35,3 +35,24 @@ def test_a_target_that_is_not_here_was_not_measured(make_report):
         done["ratio"] = None
     assert "2 of 3 operators quantized, 4.00 MB" in quantized_rows(report)[0].outcome
     assert "it is another machine" in render_html(report)
+
+
+def test_the_stages_say_what_they_did(make_report):
+    from mmedge.report.stage_rows import stage_rows
+
+    def did(report):
+        row = dict(report["stages"][0])
+        report["stages"] = [{**row, "stage": name} for name in ("quantize", "fuse")]
+        return [row.did for row in stage_rows(report)]
+
+    assert did(make_report()) == [
+        ("No integers were asked for.",),
+        ("No attention is computed by our kernel.",),
+    ]
+    report = make_report(quantized=True, components=2)
+    blocks = [{"became": "plugin"}, {"became": "builtin"}]
+    report["components"][0]["attention"] = blocks
+    quantized, fused = did(report)
+    assert "2 of 3 operators quantized" in quantized[0]
+    assert len(fused) == 1
+    assert fused[0].endswith("1 attention of 2 by our kernel.")
