@@ -38,7 +38,8 @@ class EngineFile(msgspec.Struct, frozen=True):
 class Layer(msgspec.Struct, frozen=True):
     """One module of the user's model as it stands in a graph, and what was done to it.
 
-    treatment: "kept", "folded" (no node of its own is left), "quantized", "pruned".
+    treatment: "kept", "converted" (to 16 bits), "folded" (no node of its own is left), "quantized",
+        "pruned".
     """
 
     module: str

@@ -21,6 +21,8 @@ Exit code 2 is the command line's own (unknown option), 130 is an interrupt, 143
 
 from __future__ import annotations
 
+import json
+
 
 class MmedgeError(Exception):
     """An error that says what was found, what was expected, where, and what to try.
@@ -60,6 +62,18 @@ class MmedgeError(Exception):
             **parts,
             "exit_code": self.exit_code,
         }
+
+
+def error_from(line: str) -> MmedgeError | None:
+    """The error whose `to_dict` a process of mmedge's printed as JSON; None if it is none."""
+    try:
+        told = json.loads(line)
+        kind = globals()[told["error"]]
+        details = {key: told.get(key) for key in ("found", "expected", "where")}
+        error: MmedgeError = kind(told["message"], **details, hint=told.get("try"))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return error
 
 
 class ProjectError(MmedgeError):

@@ -58,3 +58,16 @@ def test_as_plain_data() -> None:
         "try": "mend it",
         "exit_code": 5,
     }
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_process_passes_its_error_on(kind: type[MmedgeError]) -> None:
+    error = kind("it broke", found=3, expected="4", where="here", hint="mend it")
+    again = errors.error_from(json.dumps(error.to_dict()))
+    assert type(again) is kind
+    assert str(again) == str(error)
+
+
+@pytest.mark.parametrize("line", ["", "no JSON", "[1]", '{"error": "Exit"}', '{"import_ms": 3}'])
+def test_what_is_no_error_is_none(line: str) -> None:
+    assert errors.error_from(line) is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmedge.artifact import Artifact, replace
 from mmedge.errors import GraphError, ProjectError
-from mmedge.graph.files import load_graph, save_graph
+from mmedge.graph.files import load_graph, save_graph, weight_bytes
 from mmedge.graph.passes import run_passes
 from mmedge.graph.rules.attention_choice import Features, choose, refusal
 from mmedge.graph.rules.fuse_attention import Decide, FuseAttention, FusedBlock
@@ -38,6 +38,9 @@ class Fuse:
         """The artifact with attentions fused."""
         asked, settings = workspace.config.attention, workspace.target.tensorrt
         record: dict[str, Any] = {"asked": asked, "components": {}, "plugins": {}}
+        # The last stage that changes graphs: these are the weights that engines are built from.
+        weights = {n: weight_bytes(load_graph(Path(p))) for n, p in artifact.graphs.items()}
+        record["weight_bytes"] = weights
         if settings is None:
             return artifact.with_record(self.name, record)
         graphs = dict(artifact.graphs)

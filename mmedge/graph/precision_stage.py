@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmedge.artifact import Artifact, replace
+import msgspec
+
+from mmedge.artifact import Artifact, Layer, replace
 from mmedge.errors import GraphError
 from mmedge.graph.files import load_graph, save_graph
 from mmedge.graph.passes.check import check_onnx
-from mmedge.graph.passes.convert_precision import Conversion, convert
+from mmedge.graph.passes.convert_precision import Conversion, KeptNodes, convert
 from mmedge.graph.precision.decide import Seen
 from mmedge.graph.precision.edges import narrow_edges, with_narrow_edges
 from mmedge.graph.precision.formats import FORMATS, NarrowFormat
@@ -55,7 +57,12 @@ class Precision:
             precisions[name] = asked if done.nodes else "fp32"
             record[name] = done
         wiring = with_narrow_edges(artifact.wired, edges)
-        artifact = replace(artifact, graphs=graphs, precisions=precisions, wiring=wiring)
+        layers = dict(artifact.layers)
+        for name, done in record.items():
+            layers[name] = tuple(_treated(layer, done) for layer in layers.get(name, ()))
+        artifact = replace(
+            artifact, graphs=graphs, precisions=precisions, wiring=wiring, layers=layers
+        )
         narrow = {name: sorted(names) for name, names in edges.items() if names}
         facts = {"asked": asked, "components": record, "narrow_edges": narrow}
         return artifact.with_record(self.name, facts)
@@ -72,6 +79,22 @@ class Precision:
                 expected="a component with an operator that converts",
                 hint="compile with --precision fp32",
             )
+
+
+def _treated(layer: Layer, done: Conversion) -> Layer:
+    """The layer, with what the conversion made of its operators."""
+    left = [kept for kept in done.kept if kept.module == layer.module and kept.operators]
+    number = sum(sum(kept.operators.values()) for kept in left)
+    if not layer.operators or not done.nodes:
+        return layer
+    if number >= sum(layer.operators.values()):
+        return msgspec.structs.replace(layer, why=f"in float32: {left[0].why}")
+    why = f"computes in {done.precision}" + (", but for " + _named(left) if left else "")
+    return msgspec.structs.replace(layer, treatment="converted", why=why)
+
+
+def _named(left: list[KeptNodes]) -> str:
+    return ", ".join(sorted({operator for kept in left for operator in kept.operators}))
 
 
 def _ranges(artifact: Artifact, workspace: Workspace) -> dict[str, dict[str, Seen]]:

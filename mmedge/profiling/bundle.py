@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmedge.errors import BundleError
+from mmedge.errors import BundleError, error_from
 from mmedge.profiling.latency import measure_interleaved
 from mmedge.profiling.machine import fingerprint, watch
 from mmedge.profiling.memory import run_measured
@@ -71,13 +71,14 @@ def cold_start(
     arguments = [sys.executable, "-m", "mmedge.profiling.cold_start", str(directory)]
     arguments += [str(threads or 0), *([engine] if engine else [])]
     use = run_measured(arguments, timeout_s=COLD_START_LIMIT_S)
+    told = (use.stdout_tail.strip().splitlines() or [""])[-1]
     if use.exit_code != 0:
-        raise BundleError(
+        raise error_from(told) or BundleError(
             "the bundle could not be run in a new process",
             found=use.stderr_tail,
             where=directory,
         )
-    facts: dict[str, Any] = json.loads(use.stdout_tail.strip().splitlines()[-1])
+    facts: dict[str, Any] = json.loads(told)
     return {**facts, "process_ms": use.wall_seconds * 1e3, "peak_rss_bytes": use.peak_rss_bytes}
 
 

@@ -13,6 +13,16 @@ import time
 
 def main() -> None:
     """Print import, load, first and second run in milliseconds."""
+    from mmedge.errors import MmedgeError
+
+    try:
+        print(json.dumps(_measured()))
+    except MmedgeError as error:  # for the parent, which raises it again
+        print(json.dumps(error.to_dict()))
+        raise SystemExit(error.exit_code) from error
+
+
+def _measured() -> dict[str, float]:
     times = [time.perf_counter()]
     from mmedge.runtime import load
     from mmedge.runtime.next_token import COMPARED
@@ -32,7 +42,7 @@ def main() -> None:
         times.append(time.perf_counter())
     spans = [(after - before) * 1e3 for before, after in itertools.pairwise(times)]
     names = ("import_ms", "load_ms", "golden_ms", "first_run_ms", "second_run_ms")
-    print(json.dumps(dict(zip(names, spans, strict=True))))
+    return dict(zip(names, spans, strict=True))
 
 
 if __name__ == "__main__":

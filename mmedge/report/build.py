@@ -99,6 +99,7 @@ def _component(artifact: Artifact, name: str) -> dict[str, Any]:
         "export": records["export"][name],
         "rewrite": records["rewrite"][name],
         "precision": records["precision"]["components"].get(name),
+        "weight_bytes": records["fuse"]["weight_bytes"][name],
         "attention": records["fuse"]["components"].get(name, ()),
         "layers": artifact.layers.get(name, ()),
     }

@@ -106,6 +106,7 @@ def _facts(report: dict[str, Any]) -> dict[str, Any]:
         "attention_summary": attention_account.attention_summary(report),
         "quantized_rows": quantized.quantized_rows(report),
         "operator_rows": quantized.operator_rows(report),
+        "native_size_bytes": native_engines.native_size_bytes(report),
         "missing_plugin": native_engines.missing_plugin(report),
         "native_rows": native_engines.native_rows(report),
         "comparisons": _comparisons(report),

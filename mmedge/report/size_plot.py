@@ -53,5 +53,5 @@ def _bars(report: dict[str, Any]) -> list[tuple[str, str, tuple[int, ...]]]:
 def _parts(component: dict[str, Any]) -> tuple[int, int]:
     """Bytes of weights, and of the graph around them."""
     total = component["engine"]["size_bytes"]
-    weights = min(component["rewrite"]["weight_bytes"], total)
+    weights = min(component["weight_bytes"], total)
     return weights, total - weights

@@ -52,9 +52,13 @@ def _equality_words(report: dict[str, Any]) -> str:
     name = report["name"]
     if not all(row.within for row in rows):
         return f"{name} does not give the outputs of the PyTorch model."
-    if all(row.exact for row in rows):
-        return f"{name} gives exactly the outputs of the PyTorch model."
-    return f"{name} gives the outputs of the PyTorch model within tolerance."
+    start = f"{name}: the graphs of its engines give" if report["native"] else f"{name} gives"
+    if not all(row.exact for row in rows):
+        return f"{start} the outputs of the PyTorch model within tolerance."
+    if all(part["engine"]["precision"] == "fp32" for part in report["components"]):
+        return f"{start} exactly the outputs of the PyTorch model."
+    samples = plural(report["verification"]["samples"], "sample")
+    return f"{start} the outputs of the PyTorch model on all {samples}."
 
 
 def _speed_words(report: dict[str, Any]) -> str:

@@ -261,6 +261,7 @@ def component(
         "export": {"opset": 23, "nodes": 3, "weight_bytes": 440},
         "precision": None,
         "attention": [],
+        "weight_bytes": 440,
         "rewrite": {
             "nodes": 2,
             "weight_bytes": 440,
