@@ -7,9 +7,11 @@ ship with mmedge. A path to a .toml file works in place of a name.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +25,10 @@ from mmedge.strict import decode, nearest, read_toml
 NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)+")
 # fp32 is float32 arithmetic throughout; the others name the narrowest format of weights.
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8", "fp8", "int4", "fp4")
-# The oldest and newest opset that the graph passes read and write.
-OPSETS = range(17, 27)
+# The opsets that the exporter writes and the graph passes read.
+OPSETS = range(18, 25)
+# Names that a target may give as its backend; where they are defined: `mmedge.backends.base`.
+BACKENDS = ("onnxruntime", "tensorrt")
 
 
 class Threads(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,13 +109,35 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: dict[str, Fact] = {}
 
 
+@dataclass(frozen=True)
+class TargetFile:
+    """Where a target is written. replaces: the file of that name that ships, if this is another."""
+
+    path: Path
+    replaces: Path | None = None
+
+    @property
+    def ships(self) -> bool:
+        """Whether it came with mmedge."""
+        return self.path.parent == data_dir("profiles/targets")
+
+    def sentence(self) -> str:
+        """Which file was taken, for whoever may not know that there are two."""
+        return f"{self.path}{', in place of the one that ships' if self.replaces else ''}"
+
+
 def load_target(name: str, *, search: Sequence[Path] = ()) -> Target:
     """The target called `name`, or of the .toml file at that path.
 
     Raises ProjectError for an unknown name (naming the nearest), an unknown key, a wrong value.
     """
+    return _read(target_file(name, search=search).path)
+
+
+def target_file(name: str, *, search: Sequence[Path] = ()) -> TargetFile:
+    """The file that `load_target` reads. Raises ProjectError for an unknown name."""
     if name.endswith(".toml"):
-        return _read(Path(name).expanduser())
+        return TargetFile(Path(name).expanduser())
     files = _target_files(search)
     if name not in files:
         raise ProjectError(
@@ -119,12 +145,27 @@ def load_target(name: str, *, search: Sequence[Path] = ()) -> Target:
             where=", ".join(map(str, _directories(search))),
             hint=nearest(name, list(files)) if files else "no targets are installed: reinstall",
         )
-    return _read(files[name])
+    return files[name]
 
 
 def list_targets(*, search: Sequence[Path] = ()) -> list[Target]:
-    """Every target there is, by name. Raises ProjectError if one of the files is wrong."""
-    return [_read(path) for _, path in sorted(_target_files(search).items())]
+    """Every target whose file is right, by name; the other files are in `broken_targets`."""
+    return [target for target in _all(search).values() if isinstance(target, Target)]
+
+
+def broken_targets(*, search: Sequence[Path] = ()) -> dict[str, ProjectError]:
+    """By name, the targets that cannot be loaded, and why."""
+    return {name: error for name, error in _all(search).items() if isinstance(error, ProjectError)}
+
+
+def _all(search: Sequence[Path]) -> dict[str, Target | ProjectError]:
+    found: dict[str, Target | ProjectError] = {}
+    for name, file in sorted(_target_files(search).items()):
+        try:
+            found[name] = _read(file.path)
+        except ProjectError as error:
+            found[name] = error
+    return found
 
 
 def _directories(search: Sequence[Path]) -> list[Path]:
@@ -134,12 +175,14 @@ def _directories(search: Sequence[Path]) -> list[Path]:
     return [*search, config / "mmedge" / "targets", data_dir("profiles/targets")]
 
 
-def _target_files(search: Sequence[Path]) -> dict[str, Path]:
+def _target_files(search: Sequence[Path]) -> dict[str, TargetFile]:
     """Target name -> its file, the first directory's where several have it."""
-    files: dict[str, Path] = {}
+    files: dict[str, TargetFile] = {}
     for directory in _directories(search):
         for path in sorted(directory.glob("*.toml")):
-            files.setdefault(path.stem, path)
+            first = files.setdefault(path.stem, TargetFile(path))
+            if first.path != path:
+                files[path.stem] = TargetFile(first.path, replaces=path)
     return files
 
 
@@ -173,6 +216,14 @@ def _check(target: Target, path: Path) -> None:
             expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
             where=path,
         )
+    _check_memory(target, path)
+    if target.backend not in BACKENDS:
+        raise ProjectError(
+            f"unknown backend {target.backend!r}",
+            expected=", ".join(BACKENDS),
+            where=path,
+            hint=nearest(target.backend, list(BACKENDS)),
+        )
     if (target.backend == "tensorrt") != (target.tensorrt is not None):
         raise ProjectError(
             'a target of backend "tensorrt", and no other, has a table [tensorrt]',
@@ -196,6 +247,21 @@ def _check(target: Target, path: Path) -> None:
             found=f"intra_op = {target.threads.intra_op}, inter_op = {target.threads.inter_op}",
             expected="intra_op of at least 0 (0 is every core), inter_op of at least 1",
             where=path,
+        )
+
+
+def _check_memory(target: Target, path: Path) -> None:
+    """What engines are held against is a number: of a text nothing would be checked."""
+    fact = target.facts.get("memory_bytes")
+    if fact is None:
+        return
+    if isinstance(fact.value, str) or not 0 < fact.value < math.inf:
+        raise ProjectError(
+            "[facts.memory_bytes] value is no number of bytes",
+            found=repr(fact.value),
+            expected="a number above 0, as 12884901888",
+            where=path,
+            hint="write it in bytes, without a unit and without quotes",
         )
 
 

@@ -30,6 +30,10 @@ def write(directory: Path, name: str, extra: str = "") -> Path:
     return path
 
 
+def memory(value: str) -> str:
+    return f'[facts.memory_bytes]\nvalue = {value}\nsource = "datasheet"'
+
+
 def test_cpu_is_onnxruntime_at_opset_23():
     target = load_target("cpu")
     assert (target.backend, target.opset) == ("onnxruntime", 23)
@@ -90,6 +94,10 @@ def test_an_unknown_name_names_the_nearest():
         ("opsett = 3", "did you mean 'opset'"),
         ("[threads]\nintraop = 3", "did you mean 'intra_op'"),
         ("[facts.memory_bytes]\nvalue = 3", "missing required field `source`"),
+        *(
+            (memory(v), "memory_bytes. value is no number")
+            for v in ('"12GB"', "0", "-1", "inf", "nan")
+        ),
         ("[threads]\nintra_op = -1", "impossible number of threads"),
         ("[threads]\ninter_op = 0", "impossible number of threads"),
     ],
@@ -122,6 +130,15 @@ def test_facts_carry_their_source(user_directory: Path):
     write(user_directory, "board", '[facts.memory_bytes]\nvalue = 8\nsource = "datasheet"')
     fact = load_target("board").facts["memory_bytes"]
     assert (fact.value, fact.source, fact.confidence) == (8, "datasheet", 1.0)
+
+
+def test_memory_that_is_no_number_is_told_with_what_to_write(user_directory: Path):
+    path = write(user_directory, "board", memory('"12GB"'))
+    with pytest.raises(ProjectError, match="memory_bytes") as caught:
+        load_target("board")
+    details = caught.value.details
+    assert (details["found"], details["where"]) == ("'12GB'", path)
+    assert "without a unit" in str(caught.value)
 
 
 def test_a_target_survives_json():

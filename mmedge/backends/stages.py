@@ -9,7 +9,7 @@ import msgspec
 from mmedge.artifact import Artifact, EngineFile, replace
 from mmedge.axis_shapes import narrowed, read_shapes
 from mmedge.backends.base import native_backend, portable_backend
-from mmedge.backends.device_memory import check_fits
+from mmedge.backends.device_memory import buffers_of, check_buffers, check_fits
 from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.errors import BuildError
 from mmedge.stage import Workspace
@@ -26,11 +26,15 @@ class Build:
     name = "build"
     requires: tuple[str, ...] = ("fuse",)
     config_keys: tuple[str, ...] = ("shapes", "optimization_level", "workspace_bytes")
+    target_keys: tuple[str, ...] | None = None
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with an engine for each component."""
         artifact = _shaped(artifact, workspace)
         _check_graphs(artifact, workspace.target)
+        plans = _plans(artifact, workspace)
+        if plans:
+            check_buffers(artifact.wired, plans, workspace.target)
         portable = portable_backend(workspace.target)
         engines: dict[str, EngineFile] = {}
         for component in artifact.wired.components:
@@ -44,7 +48,6 @@ class Build:
                 engines=len(artifact.wired.components),
             )
             engines[component.name] = engine.file
-        plans = _plans(artifact, workspace)
         native = _native_engines(artifact, plans, workspace, directory)
         artifact = replace(artifact, engines=engines, plans=plans, native_engines=native)
         record = {"engines": engines, "plans": plans, "native_engines": native}
@@ -110,5 +113,7 @@ def _native_engines(
             built[component.name] = backend.build(
                 component, graph, plan=plan, directory=directory, progress=workspace.progress
             )
-    check_fits(built, workspace.target)
+    components = [c for c in artifact.wired.components if c.name in built]
+    buffers = {c.name: buffers_of(c, plans[c.name].profiles) for c in components}
+    check_fits(built, workspace.target, buffers=buffers)
     return built
