@@ -146,7 +146,7 @@ def run_stages(
     timeline = []
     for stage in STAGES:
         settings = {name: getattr(workspace.config, name) for name in stage.config_keys}
-        key = key_of(key, stage.name, settings, workspace.target)
+        key = key_of(key, stage.name, settings, _target_facts(stage, workspace.target))
         start = time.perf_counter()
         cached = store.load(key) if use_cache else None
         if cached:
@@ -162,6 +162,13 @@ def run_stages(
         entry = {"stage": stage.name, "seconds": seconds, "cached": cached is not None}
         timeline.append(entry | {"peak_rss_bytes": peak_rss_bytes()})
     return artifact, timeline
+
+
+def _target_facts(stage: Stage, target: Target) -> Target | dict[str, Any]:
+    """What of the target decides the stage's result: targets that agree in it share the result."""
+    if stage.target_keys is None:
+        return target
+    return {name: getattr(target, name) for name in stage.target_keys}
 
 
 def make_model(

@@ -117,11 +117,13 @@ class Stage(Protocol):
 
     requires: names of stages that must have run.
     config_keys: the settings its result depends on; others do not invalidate its cache.
+    target_keys: the same of the target's facts; None: all of them.
     """
 
     name: str
     requires: tuple[str, ...]
     config_keys: tuple[str, ...]
+    target_keys: tuple[str, ...] | None
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The next artifact; new files go into `directory`, which is kept if this returns."""

@@ -16,6 +16,7 @@ class Load:
     name = "load"
     requires: tuple[str, ...] = ()
     config_keys: tuple[str, ...] = ("trust_pickle",)
+    target_keys: tuple[str, ...] | None = ()
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with the record of how the checkpoint was loaded."""

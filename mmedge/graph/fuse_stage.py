@@ -33,6 +33,7 @@ class Fuse:
     name = "fuse"
     requires: tuple[str, ...] = ("precision",)
     config_keys: tuple[str, ...] = ("attention",)
+    target_keys: tuple[str, ...] | None = None
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with attentions fused."""

@@ -33,6 +33,7 @@ class Precision:
     name = "precision"
     requires: tuple[str, ...] = ("rewrite",)
     config_keys: tuple[str, ...] = ("precision", "io_precision", "shapes")
+    target_keys: tuple[str, ...] | None = None
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with converted graphs. Raises GraphError where nothing could convert."""

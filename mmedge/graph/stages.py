@@ -43,6 +43,7 @@ class Export:
     name = "export"
     requires: tuple[str, ...] = ("load",)
     config_keys: tuple[str, ...] = ("opset", "trust_pickle", "cache_capacity")
+    target_keys: tuple[str, ...] | None = ("opset",)
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """One graph for each component of the recipe, as torch exports it."""
@@ -88,6 +89,7 @@ class Rewrite:
     name = "rewrite"
     requires: tuple[str, ...] = ("export",)
     config_keys: tuple[str, ...] = ("debug",)
+    target_keys: tuple[str, ...] | None = None
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The graphs after every pass of `graph/passes`, and the wiring of what is left."""

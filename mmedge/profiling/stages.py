@@ -33,6 +33,7 @@ class Measure:
     name = "measure"
     requires: tuple[str, ...] = ("verify",)
     config_keys: tuple[str, ...] = ("measure_seconds", "threads", "allow_slower", "trust_pickle")
+    target_keys: tuple[str, ...] | None = None
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with latencies. Raises NotFasterError unless slower is allowed."""

@@ -31,6 +31,7 @@ class Quantize:
     name = "quantize"
     requires: tuple[str, ...] = ("precision",)
     config_keys: tuple[str, ...] = ("precision", "threads", "shapes")
+    target_keys: tuple[str, ...] | None = None
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with quantized graphs, where that was asked for.

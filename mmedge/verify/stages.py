@@ -41,6 +41,7 @@ class Verify:
     name = "verify"
     requires: tuple[str, ...] = ("build",)
     config_keys: tuple[str, ...] = ("tolerance", "max_drop", "threads", "trust_pickle")
+    target_keys: tuple[str, ...] | None = None
 
     def run(self, artifact: Artifact, workspace: Workspace, directory: Path) -> Artifact:
         """The artifact with its golden inputs and outputs. Raises VerificationError."""
