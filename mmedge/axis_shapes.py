@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from mmedge.engine_plan import Range
 from mmedge.errors import ProjectError
+from mmedge.generated_axes import decided_axes
 from mmedge.strict import nearest
 from mmedge.tensors import Axis
+from mmedge.wiring import Wiring
 
 SIZES = re.compile(r"(\d+)(?::(\d+):(\d+))?")
 EXPECTED = "min:opt:max, as 1:4:16; one size, as 4; several of these with commas between them"
@@ -65,6 +67,25 @@ def narrowed(
     return {
         name: _hull(axis, shapes[name]) if name in shapes else axis for name, axis in axes.items()
     }
+
+
+def narrowed_wiring(wiring: Wiring, shapes: Mapping[str, tuple[Range, ...]]) -> dict[str, Axis]:
+    """`narrowed` of a model whose components are known.
+
+    Raises ProjectError also for an axis of a cache: it follows from the prompt and the answer.
+    """
+    decided = decided_axes(wiring)
+    inner = [axis for axis in wiring.inner_axes() if axis not in decided]
+    for axis in shapes:
+        if axis in decided:
+            raise ProjectError(
+                f"axis {axis!r} cannot be shaped: its sizes are the decoder's own, for the prompt "
+                "and for each token after it",
+                found=f"{axis}={','.join(map(str, shapes[axis]))}",
+                expected=f"any of {', '.join([*wiring.axes, *inner])}",
+                hint="they follow from the length of the prompt: shape that",
+            )
+    return narrowed(wiring.axes, shapes, inner=inner)
 
 
 def _hull(axis: Axis, ranges: tuple[Range, ...]) -> Axis:

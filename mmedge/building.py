@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from mmedge.artifact import EngineFile
-from mmedge.axis_shapes import narrowed, read_shapes
 from mmedge.backends.base import NativeBackend, native_backend
+from mmedge.backends.device_memory import buffers_of, check_buffers, check_fits
 from mmedge.bundle.pack import as_engine
+from mmedge.bundle_plans import bundle_plans, replaced_by
 from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.errors import BuildError, BundleError
 from mmedge.machine_limits import available_memory
@@ -27,7 +28,9 @@ from mmedge.runtime.manifest import (
     Engine,
     Manifest,
     check_files,
+    damage_of,
     is_bundle,
+    native_engines,
     read_manifest,
     sealed,
 )
@@ -58,9 +61,10 @@ def build_bundle(
     """Build the engines of `target` from the graphs in `bundle`, and put them into it.
 
     target: by default the one that the bundle was compiled for. An engine that is there, by the
-        same plan and library, is kept.
-    options: None keeps what the compile was told.
-    Returns what was built, for `--json`. Raises BundleError for a bundle that is damaged,
+        same plan and library, is kept; one whose file is missing or changed is built again.
+    options: what is not given is as the target's engines in the bundle have it, or, of a target
+        that has none, those that the compile planned.
+    Returns what was built, for `--json`. Raises BundleError for a bundle that is damaged besides,
     BuildError where a graph or the target is refused, MissingDependencyError without the library,
     OutputError where another build is writing the bundle.
     """
@@ -68,10 +72,13 @@ def build_bundle(
     read_manifest(directory)  # before a lock is made beside what is no bundle
     with exclusive(directory):
         manifest = read_manifest(directory)
-        check_files(directory, manifest)
+        check_files(directory, manifest, besides=native_engines(manifest))
         device = load_target(target or manifest.target)
         backend = _backend(device)
-        plans = _plans(manifest, device, backend, options)
+        manifest, remarks = _without_damaged(directory, manifest, device)
+        plans = bundle_plans(manifest, device, backend, options)
+        check_buffers(manifest.wiring, plans, device)
+        remarks += _replacing(manifest, device, plans)
         elsewhere = None if manifest.plans else manifest.target
         plans_of_all = {**manifest.plans, device.name: plans}
         manifest = msgspec.structs.replace(manifest, plans=plans_of_all)
@@ -79,15 +86,19 @@ def build_bundle(
             _work(directory, manifest, backend, name=c.name, plan=plans[c.name])
             for c in manifest.wiring.components
         ]
-        progress(_expectation(works))
+        for line in (*remarks, _expectation(works)):
+            progress(line)
         rows = []
         for work in works:
             was_there = work.built is not None
             if not was_there:
                 with _graphs_are_for(elsewhere, device.name):
-                    manifest = _add_engine(directory, manifest, work, backend, progress)
+                    manifest = _add_engine(
+                        directory, manifest, work, backend, progress, device=device
+                    )
             rows.append(_row(directory, manifest, work, was_there=was_there))
-    return {"bundle": str(directory), "target": device.name, "engines": rows}
+    facts = {"bundle": str(directory), "target": device.name, "engines": rows}
+    return facts | {"remarks": remarks}
 
 
 def _backend(device: Target) -> NativeBackend:
@@ -101,24 +112,36 @@ def _backend(device: Target) -> NativeBackend:
     return backend
 
 
-def _plans(
-    manifest: Manifest, device: Target, backend: NativeBackend, options: BuildOptions | None
-) -> dict[str, EnginePlan]:
-    """As the compile planned it, or anew for another target or for other options."""
-    if options is None and device.name in manifest.plans:
-        return manifest.plans[device.name]
-    options, wiring = options or BuildOptions(), manifest.wiring
-    narrowed(wiring.axes, read_shapes(options.shapes), inner=wiring.inner_axes())
-    precisions = {name: engines[-1].precision for name, engines in manifest.engines.items()}
-    plans = backend.plans(wiring, precisions, target=device, options=options)
-    # What operators the graphs have does not depend on the target.
-    needed = {
-        name: plan.plugins for known in manifest.plans.values() for name, plan in known.items()
+def _without_damaged(
+    directory: Path, manifest: Manifest, device: Target
+) -> tuple[Manifest, list[str]]:
+    """The manifest without engines whose files are missing or changed; and a line on each."""
+    lines, lost = [], set()
+    for file, target in native_engines(manifest).items():
+        damage = damage_of(directory, manifest, file)
+        if damage is not None:
+            remedy = "built again" if target == device.name else damage.details["try"]
+            lines.append(f"{damage.what}: {remedy}")
+            lost.add(file)
+    engines = {
+        name: tuple(engine for engine in group if engine.file not in lost)
+        for name, group in manifest.engines.items()
     }
-    return {
-        name: msgspec.structs.replace(plan, plugins=needed.get(name, ()))
-        for name, plan in plans.items()
+    files = {name: digest for name, digest in manifest.files.items() if name not in lost}
+    return msgspec.structs.replace(manifest, engines=engines, files=files), lines
+
+
+def _replacing(manifest: Manifest, device: Target, plans: dict[str, EnginePlan]) -> list[str]:
+    """A line on engines of the target that give way to others, if any do."""
+    before = manifest.plans.get(device.name, {})
+    digests = {name: plan.digest() for name, plan in before.items()}
+    there = {
+        name: plan
+        for name, plan in before.items()
+        if any(engine.plan == digests[name] for engine in manifest.engines[name])
     }
+    changes = replaced_by(there, plans)
+    return [] if changes is None else [f"replacing the engines of {device.name}: {changes}"]
 
 
 def _work(
@@ -177,6 +200,8 @@ def _add_engine(
     work: Work,
     backend: NativeBackend,
     progress: Progress,
+    *,
+    device: Target,
 ) -> Manifest:
     """Build one engine, and replace the bundle by one that also has it."""
     component = manifest.wiring.component(work.component)
@@ -191,6 +216,8 @@ def _add_engine(
             directory=fresh / ENGINES,
             progress=progress,
         )
+        buffers = {work.component: buffers_of(component, work.plan.profiles)}
+        check_fits({work.component: built}, device, buffers=buffers)
         for name, source in built.plugin_files.items():
             if not (fresh / name).exists():
                 place(Path(source), fresh / name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmedge.profiling.bundle import measure_bundle
 from mmedge.runtime.bundle import load
 from mmedge.runtime.engines_taken import engines_taken
+from mmedge.runtime.manifest import check_files, read_manifest
 from mmedge.verify.golden import check_golden
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def verify_bundle(
     CheckpointError if the bundle was compiled from another checkpoint.
     """
     progress("checking files and golden outputs")
+    check_files(Path(bundle), read_manifest(Path(bundle)))  # engines that `load` passes over, too
     with load(bundle, threads=threads, engine=engine) as opened:
         facts = check_golden(opened) | engines_taken(opened)
         if against is not None:

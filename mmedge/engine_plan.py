@@ -24,12 +24,15 @@ class BuildOptions(msgspec.Struct, frozen=True):
     shapes: axis -> "min:opt:max", several with commas between them (`mmedge.axis_shapes`).
     tf32: whether products of float32 matrices may round their inputs to 10 bits of mantissa.
     optimization_level, workspace_bytes: as in `EnginePlan`.
+    profiles: by component, those that an earlier plan has; they are taken as they are, and
+        `shapes` is empty.
     """
 
     shapes: dict[str, str] = {}
     tf32: bool = False
     optimization_level: int | None = None
     workspace_bytes: int | None = None
+    profiles: dict[str, tuple[dict[str, Range], ...]] = {}
 
 
 class EnginePlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,11 +11,13 @@ from subprocess import CompletedProcess
 import pytest
 import tiny_vlm
 
-from mmedge.building import build_bundle
+from mmedge.building import _without_damaged, build_bundle
 from mmedge.engine_plan import BuildOptions, Range
 from mmedge.errors import BuildError, BundleError, MissingDependencyError, OutputError, ProjectError
+from mmedge.resources import data_dir
 from mmedge.runtime.manifest import Manifest, check_files, read_manifest
 from mmedge.storage import exclusive, sha256_file
+from mmedge.targets import load_target
 
 pytest.importorskip("tensorrt_rtx")
 TARGET = "rtx-3060-12g"
@@ -101,12 +103,67 @@ def test_engines_of_two_gpus_lie_side_by_side(with_engines: Path) -> None:
 
 
 def test_other_shapes_build_the_engine_again(with_engines: Path) -> None:
-    facts = build_bundle(with_engines, target=TARGET, options=BuildOptions({"batch": "1,2:4:4"}))
+    axis = read_manifest(with_engines).wiring.axes["batch"]
+    lines: list[str] = []
+    facts = build_bundle(
+        with_engines,
+        target=TARGET,
+        options=BuildOptions({"batch": "1,2:4:4"}),
+        progress=lines.append,
+    )
     assert not any(row["was_there"] for row in facts["engines"])
     manifest = read_manifest(with_engines)
     check_files(with_engines, manifest)
     for plan in manifest.plans[TARGET].values():
         assert [p["batch"] for p in plan.profiles] == [Range(1, 1, 1), Range(2, 4, 4)]
+    was = f"batch={axis.min}:{axis.opt}:{axis.max}"
+    assert facts["remarks"] == [
+        f"replacing the engines of {TARGET}: shapes batch=1:1:1 and batch=2:4:4, not {was}"
+    ]
+    assert facts["remarks"][0] in lines
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "link"])
+def test_a_damaged_engine_is_built_again(with_engines: Path, damage: str) -> None:
+    manifest = read_manifest(with_engines)
+    file, *others = engine_files(manifest)
+    engine = with_engines / file
+    whole = engine.read_bytes()
+    engine.unlink()
+    if damage == "truncated":
+        engine.write_bytes(whole[:-1])
+    if damage == "link":
+        (with_engines.parent / "elsewhere").write_bytes(whole)
+        engine.symlink_to(with_engines.parent / "elsewhere")
+    facts = build_bundle(with_engines, target=TARGET)
+    assert {row["file"] for row in facts["engines"] if row["was_there"]} == set(others)
+    (remark,) = facts["remarks"]
+    assert remark.startswith(file)
+    assert remark.endswith(": built again")
+    check_files(with_engines, read_manifest(with_engines))
+    assert engine.read_bytes() == whole
+    assert not engine.is_symlink()
+
+
+def test_a_damaged_engine_of_another_target_is_left_out_and_told(with_engines: Path) -> None:
+    manifest = read_manifest(with_engines)
+    file = engine_files(manifest)[0]
+    (with_engines / file).unlink()
+    left, lines = _without_damaged(with_engines, manifest, load_target("rtx-4060"))
+    assert file not in {*left.files, *engine_files(left)}
+    (line,) = lines
+    assert line.endswith(f"build it again: mmedge build {with_engines} --target {TARGET}")
+
+
+def test_a_card_without_room_for_inputs_and_outputs(tiny_bundle: Path, tmp_path: Path) -> None:
+    text = (data_dir("profiles/targets") / f"{TARGET}.toml").read_text()
+    small = tmp_path / "small.toml"
+    text = text.replace(f'"{TARGET}"', '"small"').replace("value = 12884901888", "value = 1000")
+    small.write_text(text)
+    lines: list[str] = []
+    with pytest.raises(BuildError, match="inputs and outputs of the engines alone"):
+        build_bundle(tiny_bundle, target=str(small), progress=lines.append)
+    assert not lines
 
 
 def test_no_compiler_is_needed(

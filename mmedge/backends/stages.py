@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from mmedge.artifact import Artifact, EngineFile, replace
-from mmedge.axis_shapes import narrowed, read_shapes
+from mmedge.axis_shapes import narrowed_wiring, read_shapes
 from mmedge.backends.base import native_backend, portable_backend
 from mmedge.backends.device_memory import buffers_of, check_buffers, check_fits
 from mmedge.engine_plan import BuildOptions, EnginePlan
@@ -64,8 +64,18 @@ class Build:
 def _shaped(artifact: Artifact, workspace: Workspace) -> Artifact:
     """The artifact, its axes within the sizes that engines are asked for."""
     shapes, wiring = read_shapes(workspace.config.shapes), artifact.wired
-    axes = narrowed(wiring.axes, shapes, inner=wiring.inner_axes())
+    axes = narrowed_wiring(wiring, shapes)
     return replace(artifact, wiring=msgspec.structs.replace(wiring, axes=axes))
+
+
+def check_target(target: Target, opset: int | None) -> None:
+    """Raise ProjectError where the target's own engines could not be built from any graph.
+
+    opset: that was asked for; None takes the target's.
+    """
+    backend = native_backend(target)
+    if backend is not None:
+        backend.check_target(target, opset=opset or target.opset)
 
 
 def _check_graphs(artifact: Artifact, target: Target) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmedge.cli.console import as_json, emit, progress, quiet, size
+from mmedge.cli.console import as_json, emit, progress, quiet, size, warning
 from mmedge.cli.shape_options import builder_options
 
 if TYPE_CHECKING:
@@ -50,4 +50,5 @@ def _table(facts: dict[str, Any]) -> RenderableType:
         stamps += "; was there" if row["was_there"] else ""
         size_cell = size(row["size_bytes"])
         table.add_row(row["component"], row["file"], row["precision"], size_cell, stamps)
-    return Group(table, f"on the target: mmedge verify {facts['bundle']}")
+    remarks = [warning(remark) for remark in facts["remarks"]]
+    return Group(table, *remarks, f"on the target: mmedge verify {facts['bundle']}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from mmedge.errors import BundleError, InputError
 from mmedge.runtime.execute import evaluate, execute
-from mmedge.runtime.manifest import Manifest, check_files, read_manifest
+from mmedge.runtime.manifest import Manifest, check_files, native_engines, read_manifest
 from mmedge.runtime.next_token import GREEDY, GenerateOptions, OnToken
 from mmedge.runtime.open_engines import OpenEngines
 from mmedge.runtime.raw_inputs import RawInputs
@@ -273,6 +273,8 @@ def _arrays(path: Path) -> Any:
 def load(directory: str | Path, *, threads: int | None = None, engine: str | None = None) -> Bundle:
     """Open the bundle in `directory` after checking every file against its manifest.
 
+    An engine that is damaged and can be built again is passed over, if there is another.
+
     threads: intra-op threads of each engine; None lets the engine decide.
     engine: the kind of engine to run ("tensorrt"); None takes the best that this machine can run,
         of each component. What was asked for runs, or loading fails.
@@ -281,5 +283,6 @@ def load(directory: str | Path, *, threads: int | None = None, engine: str | Non
     """
     path = Path(directory)
     manifest = read_manifest(path)
-    check_files(path, manifest)
+    # Of these OpenEngines asks: one that is damaged is passed over, as one that does not fit.
+    check_files(path, manifest, besides=native_engines(manifest))
     return Bundle(path, manifest, threads=threads, engine=engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Container
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -127,28 +128,74 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def check_files(directory: Path, manifest: Manifest) -> None:
-    """Raise BundleError naming the file unless every file is there, unchanged, and no other is."""
-    for name, expected in manifest.files.items():
-        path = directory / name
-        if not _is_file(path):
-            raise BundleError(f"{name} is missing from the bundle", where=directory)
-        if path.resolve() != directory.resolve() / name:
-            raise BundleError(f"{name} is a link, not a file of the bundle", where=directory)
-        found = sha256_file(path)
-        if found != expected:
-            raise BundleError(
-                f"{name} is not the file that was compiled: it was changed or truncated",
-                found=f"sha256 {found}",
-                expected=f"sha256 {expected}",
-                where=directory,
-                hint="copy the bundle again, or compile it again",
-            )
+def check_files(directory: Path, manifest: Manifest, *, besides: Container[str] = ()) -> None:
+    """Raise BundleError naming the file unless every file is there, unchanged, and no other is.
+
+    besides: files of the manifest that are not looked at.
+    """
+    for name in manifest.files:
+        damage = None if name in besides else damage_of(directory, manifest, name)
+        if damage is not None:
+            raise damage
     extra = sorted(_present(directory) - set(manifest.files) - {MANIFEST})
     if extra:
         raise BundleError(
-            f"{extra[0]} is in the bundle and not in its manifest", where=directory, found=extra
+            f"{extra[0]} is in the bundle and not in its manifest",
+            where=directory,
+            found=extra,
+            hint="move it out of the bundle, or copy the bundle again",
         )
+
+
+def damage_of(directory: Path, manifest: Manifest, name: str) -> BundleError | None:
+    """What is wrong with a file of the manifest; None where it is there and unchanged."""
+    path, expected = directory / name, manifest.files[name]
+    found = None
+    if not _is_file(path):
+        what = f"{name} is missing from the bundle"
+    elif path.resolve() != directory.resolve() / name:
+        what = f"{name} is a link, not a file of the bundle"
+    else:
+        found = sha256_file(path)
+        if found == expected:
+            return None
+        what = f"{name} is not the file that was compiled: it was changed or truncated"
+    return BundleError(
+        what,
+        found=found and f"sha256 {found}",
+        expected=found and f"sha256 {expected}",
+        where=directory,
+        hint=_remedy(directory, manifest, name),
+    )
+
+
+def _remedy(directory: Path, manifest: Manifest, name: str) -> str:
+    target = native_engines(manifest).get(name)
+    if target is not None:
+        return f"build it again: mmedge build {directory} --target {target}"
+    return "copy the bundle again, or compile it again"
+
+
+def native_engines(manifest: Manifest) -> dict[str, str]:
+    """The engines that can be built again from the bundle's graphs: file -> target.
+
+    A component's last engine is its graph, without which nothing can be built.
+    """
+    found = {
+        engine.file: _target_of(engine, component, manifest)
+        for component, engines in manifest.engines.items()
+        for engine in engines[:-1]
+    }
+    needed = {*_named(manifest), *(engines[-1].file for engines in manifest.engines.values())}
+    return {file: target for file, target in found.items() if file not in needed}
+
+
+def _target_of(engine: Engine, component: str, manifest: Manifest) -> str:
+    """By the plan it was built by; the bundle's own where there is none of it any more."""
+    for target, plans in manifest.plans.items():
+        if component in plans and plans[component].digest() == engine.plan:
+            return target
+    return manifest.target
 
 
 def is_bundle(directory: Path) -> bool:
@@ -196,13 +243,8 @@ def _check_names(manifest: Manifest, path: Path) -> None:
         parts = PurePosixPath(name)
         if parts.is_absolute() or ".." in parts.parts or "\\" in name or not parts.parts:
             raise BundleError(f"the manifest names a file outside the bundle: {name}", where=path)
-    named = [engine.file for group in manifest.engines.values() for engine in group]
-    named += [manifest.golden.file, *manifest.labels.values()]
-    named += [s.file for s in manifest.wiring.substitutes.values() if s.file]
-    named += [name for item in manifest.wiring.inputs for name in preprocess_files(item)]
-    if manifest.processor:
-        named += load_processor(manifest.processor, where="processor").files()
-    for name in named:
+    engines = [engine.file for group in manifest.engines.values() for engine in group]
+    for name in (*engines, *_named(manifest)):
         if name not in manifest.files:
             raise BundleError(f"the manifest refers to {name} and does not list it", where=path)
     for component in manifest.wiring.components:
@@ -215,3 +257,13 @@ def _check_names(manifest: Manifest, path: Path) -> None:
             expected=", ".join(manifest.wiring.outputs),
             where=path,
         )
+
+
+def _named(manifest: Manifest) -> list[str]:
+    """The files besides its engines that a bundle refers to."""
+    named = [manifest.golden.file, *manifest.labels.values()]
+    named += [s.file for s in manifest.wiring.substitutes.values() if s.file]
+    named += [name for item in manifest.wiring.inputs for name in preprocess_files(item)]
+    if manifest.processor:
+        named += load_processor(manifest.processor, where="processor").files()
+    return named

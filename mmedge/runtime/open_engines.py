@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from mmedge.errors import BundleError, MissingDependencyError
+from mmedge.errors import BundleError, MissingDependencyError, MmedgeError
 from mmedge.runtime.kv_cache import RunDecoder
-from mmedge.runtime.manifest import Engine, Manifest
+from mmedge.runtime.manifest import Engine, Manifest, damage_of, native_engines
 from mmedge.runtime.runner import Binding, GrowingBinding, Runner, open_engine, refusal
 from mmedge.tensors import Array
 
@@ -47,7 +47,9 @@ class OpenEngines:
         self.chosen: dict[str, Engine] = {}
         self.passed_over: dict[str, tuple[PassedOver, ...]] = {}
         self.load_ms: dict[str, float] = {}
-        self._directory = directory
+        self._directory, self._manifest = directory, manifest
+        self._native = native_engines(manifest)
+        self._damaged: list[BundleError] = []
         self._rebuild = f"mmedge build {directory} --target {manifest.target}"
         self._runners: dict[str, Runner] = {}
         self._stack = ExitStack()
@@ -113,6 +115,11 @@ class OpenEngines:
     def _opened(self, engine: Engine, threads: int | None) -> Runner | PassedOver:
         """The engine, open; or why it is not: what refuses it is asked before it is touched."""
         path = self._directory / engine.file
+        if engine.file in self._native:
+            damage = damage_of(self._directory, self._manifest, engine.file)
+            if damage is not None:
+                self._damaged.append(damage)
+                return PassedOver(engine.kind, engine.file, damage.what, str(damage.details["try"]))
         refused = refusal(engine.kind, path, built_with=engine.built_with)
         if refused is not None:
             rebuild = f"build it for this machine: {self._rebuild}"
@@ -124,10 +131,13 @@ class OpenEngines:
             hint = None if remedy is None else str(remedy)
             return PassedOver(engine.kind, engine.file, error.what, hint)
 
-    def _nothing(self, name: str, passed: list[PassedOver]) -> MissingDependencyError:
+    def _nothing(self, name: str, passed: list[PassedOver]) -> MmedgeError:
         """No engine could be opened: every one, and why."""
         if len(passed) == 1:
             (only,) = passed
+            for damage in self._damaged:
+                if damage.what == only.why:
+                    return damage
             file = self._directory / only.file
             return MissingDependencyError(only.why, where=file, hint=only.hint)
         hints = dict.fromkeys(engine.hint for engine in passed if engine.hint)

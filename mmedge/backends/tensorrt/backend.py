@@ -19,6 +19,7 @@ from mmedge.backends.tensorrt.plugins import (
     provide_library,
 )
 from mmedge.backends.tensorrt.ranges import component_ranges
+from mmedge.backends.tensorrt.target_check import BUILDS_ANYWHERE, check_target
 from mmedge.backends.tensorrt.timing_cache import timing_file
 from mmedge.cache import default_cache_directory
 from mmedge.engine_plan import BuildOptions, EnginePlan
@@ -37,6 +38,10 @@ class TensorRTBackend:
 
     kind = KIND
 
+    def check_target(self, target: Target, *, opset: int | None = None) -> None:
+        """Raise ProjectError for a GPU, an opset or a version that no engine can be built for."""
+        check_target(target, _settings(target), opset=opset)
+
     def check(self, graphs: Mapping[str, Path], target: Target) -> None:
         """Raise BuildError with all that the target does not take of the graphs."""
         check_graphs(graphs, _settings(target), target=target.name)
@@ -51,7 +56,7 @@ class TensorRTBackend:
     ) -> dict[str, EnginePlan]:
         """A plan for each component. BuildError names an axis whose sizes are not known."""
         settings = _settings(target)
-        ranges = component_ranges(wiring, read_shapes(options.shapes))
+        ranges = options.profiles or component_ranges(wiring, read_shapes(options.shapes))
         return {
             name: EnginePlan(
                 kind=KIND,
@@ -75,7 +80,7 @@ class TensorRTBackend:
 
     def builds_here(self, plan: EnginePlan) -> bool:
         """Whether the engine can be made on another machine than it runs on."""
-        return plan.library == "tensorrt_rtx"
+        return plan.library == BUILDS_ANYWHERE
 
     def build(
         self,

@@ -9,8 +9,8 @@ from mmedge.axis_shapes import profile_count
 from mmedge.backends.tensorrt.size_expressions import size_of
 from mmedge.engine_plan import Range
 from mmedge.errors import BuildError
+from mmedge.generated_axes import generated_axes
 from mmedge.generation import Generation
-from mmedge.tensors import Dim
 from mmedge.wiring import ComponentSpec, Wiring
 
 Ranges = Mapping[str, Range]
@@ -113,7 +113,7 @@ def _phases(generation: Generation, wiring: Wiring, known: Ranges) -> list[dict[
         "new": one,
         "total": Range(prompt.min + 1, halfway, longest),
     }
-    names = _cache_axes(generation, decoder)
+    names = generated_axes(generation, decoder)
     return [{names[role]: phase[role] for role in names} for phase in (first, after)]
 
 
@@ -131,17 +131,3 @@ def _prompt_length(generation: Generation, wiring: Wiring, known: Ranges) -> Ran
             expected="an axis of the model's inputs, or one that follows from them",
         )
     return sizes
-
-
-def _cache_axes(generation: Generation, decoder: ComponentSpec) -> dict[str, str]:
-    """Which axis of the decoder counts the past, the new tokens and both; those that it has."""
-    specs = {spec.name: spec for spec in decoder.inputs}
-    batch = specs[generation.token_input].shape[0]
-    past = specs[next(iter(generation.cache))].dynamic_axes.values()
-    found: dict[str, list[Dim]] = {
-        "past": [name for name in past if name != batch],
-        "new": [specs[generation.token_input].shape[1]],
-        "total": [specs[generation.mask_input].shape[1]] if generation.mask_input else [],
-    }
-    first = {role: names[0] for role, names in found.items() if names}
-    return {role: name for role, name in first.items() if isinstance(name, str)}
