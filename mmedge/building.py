@@ -75,6 +75,7 @@ def build_bundle(
         check_files(directory, manifest, besides=native_engines(manifest))
         device = load_target(target or manifest.target)
         backend = _backend(device)
+        backend.check_target(device)
         manifest, remarks = _without_damaged(directory, manifest, device)
         plans = bundle_plans(manifest, device, backend, options)
         check_buffers(manifest.wiring, plans, device)

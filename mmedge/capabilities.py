@@ -43,10 +43,20 @@ class Passes(Row, frozen=True, kw_only=True):
 
 
 class Formats(Row, frozen=True, kw_only=True):
-    """Number formats and the least compute capability of GPUs that have them; "" for any."""
+    """Number formats and the least compute capability of GPUs that have them; "" for any.
+
+    why: where it is not the GPU that lacks the format.
+    """
 
     names: tuple[str, ...]
     least: str = ""
+    why: str = ""
+
+
+class Gpus(Row, frozen=True, kw_only=True):
+    """Compute capabilities of the GPUs that engines are built for, on any machine."""
+
+    names: tuple[str, ...]
 
 
 class Operators(Row, frozen=True, kw_only=True):
@@ -97,7 +107,10 @@ class Limit(Row, frozen=True, kw_only=True):
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that is known of a library, or of one version of it."""
+    """All that is known of a library, or of one version of it.
+
+    gpus: none for a library that builds for the GPU of its machine, whichever that is.
+    """
 
     library: str
     title: str
@@ -109,6 +122,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operators: tuple[Operators, ...]
     instead: tuple[Instead, ...]
     limits: tuple[Limit, ...]
+    gpus: tuple[Gpus, ...] = ()
 
     def taken(self, domain: str, operator: str) -> Operators | None:
         """The row of an operator, or None where it is not taken."""
@@ -157,6 +171,7 @@ def capabilities(settings: TensorRTSettings) -> Table:
                 "operators",
                 "instead",
                 "limits",
+                "gpus",
             )
         },
     )

@@ -8,6 +8,7 @@ import msgspec
 
 from mmedge.axis_shapes import read_shapes
 from mmedge.errors import ProjectError
+from mmedge.opsets import OPSETS, named
 from mmedge.runtime.runner import MOST_THREADS
 from mmedge.strict import decode
 
@@ -73,7 +74,7 @@ def merge(table: dict[str, Any], flags: dict[str, Any], *, where: object) -> Com
 
 def _check(config: CompileConfig, where: object) -> None:
     limits = {
-        "opset": (config.opset is None or config.opset in range(18, 25), "18 to 24"),
+        "opset": (config.opset is None or config.opset in OPSETS, named(OPSETS)),
         "precision": (config.precision in COMPUTED_IN, ", ".join(COMPUTED_IN)),
         "io_precision": (config.io_precision in BETWEEN, ", ".join(BETWEEN)),
         "attention": (config.attention in ATTENTION, ", ".join(ATTENTION)),
@@ -94,3 +95,11 @@ def _check(config: CompileConfig, where: object) -> None:
             raise ProjectError(
                 f"{key} is out of range", found=getattr(config, key), expected=expected, where=where
             )
+    if config.io_precision == "same" and config.precision != "fp16":
+        raise ProjectError(
+            "io_precision = same does nothing without precision = fp16",
+            found=f"precision {config.precision}",
+            expected="fp16: what goes between components is float32 in every other precision",
+            where=where,
+            hint="--precision fp16 --io-precision same, or leave --io-precision out",
+        )

@@ -19,7 +19,7 @@ import msgspec
 
 from mmedge.artifact import Artifact, Provenance, replace
 from mmedge.axis_shapes import narrowed, read_shapes
-from mmedge.backends.stages import Build
+from mmedge.backends.stages import Build, check_target
 from mmedge.bundle.pack import check_shipped, pack
 from mmedge.cache import StageCache, code_digest, default_cache_directory, key_of, tool_versions
 from mmedge.checkpoint.demand import demand
@@ -33,6 +33,7 @@ from mmedge.data.samples import load_samples
 from mmedge.errors import CheckpointError, ProjectError
 from mmedge.free_memory import give_back
 from mmedge.graph.fuse_stage import Fuse, check_attention
+from mmedge.graph.precision.provable import check_provable
 from mmedge.graph.precision_stage import Precision
 from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.kept_proposals import proposed_project
@@ -49,7 +50,7 @@ from mmedge.runtime.manifest import Manifest, is_bundle, read_manifest
 from mmedge.search.stages import Quantize
 from mmedge.stage import Samples, Stage, Workspace
 from mmedge.storage import check_replaceable, exclusive
-from mmedge.targets import Target, load_target
+from mmedge.targets import Target, load_target, target_file
 from mmedge.verify.stages import Verify
 from mmedge.verify.task import check_metric
 
@@ -110,7 +111,11 @@ def compile_project(
     for remark in project.remarks:
         progress(remark)
     device = load_target(target)
+    if not (file := target_file(target)).ships:
+        progress(f"target {device.name} is from {file.sentence()}")
+    check_target(device, config.opset)
     check_precision(device, config.precision)
+    check_provable(device, config.precision)
     check_attention(device, config.attention)
     destination = Path(output).resolve()
     check_replaceable(destination, ours=is_bundle)

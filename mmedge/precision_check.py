@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from mmedge.capabilities import capabilities, version_of
+from mmedge.capabilities import Formats, capabilities, version_of
 from mmedge.config import COMPUTED_IN
 from mmedge.errors import ProjectError
 from mmedge.targets import Target
 
-# From a format, those to try instead: the ones most like it first.
+# From a format, those to try instead: the ones most like it first, but bf16 last: ONNX Runtime's
+# CPU provider has no kernels to prove it with.
 NEAREST = {
-    "fp4": ("int4", "fp8", "int8", "bf16", "fp16"),
-    "fp8": ("int8", "bf16", "fp16"),
+    "fp4": ("int4", "fp8", "int8", "fp16", "bf16"),
+    "fp8": ("int8", "fp16", "bf16"),
     "int4": ("int8", "fp16"),
     "int8": ("fp16", "bf16"),
     "bf16": ("fp16", "tf32"),
-    "fp16": ("bf16", "tf32"),
+    "fp16": ("tf32", "bf16"),
     "tf32": ("fp32",),
 }
 
@@ -31,7 +32,9 @@ def check_precision(target: Target, precision: str) -> None:
     if target.tensorrt is not None:
         gpu, least = target.tensorrt, _least(target, precision)
         found = f"{gpu.library} {gpu.version}, compute capability {gpu.compute_capability}"
-        found += f"; {precision} needs {least} or more" if least else ""
+        if least is not None:
+            found += f"; {precision} needs {least.least} or more"
+            found += f": {least.why}" if least.why else ""
     raise ProjectError(
         f"the target {target.name!r} cannot compute in {precision}",
         found=found,
@@ -55,7 +58,8 @@ def _available(target: Target, precision: str) -> bool:
     return any(not row.least or gpu >= version_of(row.least) for row in rows)
 
 
-def _least(target: Target, precision: str) -> str:
+def _least(target: Target, precision: str) -> Formats | None:
+    """The row that asks more of the GPU than it is; None where the GPU is not what is wrong."""
     assert target.tensorrt is not None
     rows = [r for r in capabilities(target.tensorrt).precisions if precision in r.names]
-    return rows[0].least if rows and not _available(target, precision) else ""
+    return rows[0] if rows and not _available(target, precision) else None

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 
 from mmedge.errors import MmedgeError, ProjectError
+from mmedge.refused_value import refused
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -17,6 +18,8 @@ else:
     import tomli as tomllib
 
 S = TypeVar("S", bound=msgspec.Struct)
+# So many letters of a name's beginning are no accident.
+BEGINNING = 3
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -39,15 +42,23 @@ def decode(
     try:
         return msgspec.convert(data, into, strict=True)
     except msgspec.ValidationError as problem:
-        raise error("a value has the wrong type", found=str(problem), where=where) from problem
+        raise refused(str(problem), data, into, where=where, error=error) from problem
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """`did you mean ...?` for the hint of an error, or the whole list where nothing is near."""
+    """`did you mean ...?` for the hint of an error, or the whole list where nothing is near.
+
+    Case does not count. What begins as the name does is nearer than what merely resembles it.
+    """
+    lower = {other.lower(): other for other in known}
+    typed = name.lower()
     # Swapped letters weigh much in a short name: 'cup' is as far from 'cpu' as 'tpu' is.
-    swapped = [other for other in known if sorted(other) == sorted(name)]
-    close = swapped or difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+    close = [other for other in lower if sorted(other) == sorted(typed)]
+    if len(typed) >= BEGINNING:
+        close = close or sorted(other for other in lower if other.startswith(typed))
+    close = close or difflib.get_close_matches(typed, lower, n=1, cutoff=0.7)
+    named = " or ".join(repr(lower[other]) for other in close)
+    return f"did you mean {named}?" if close else f"known: {', '.join(sorted(known))}"
 
 
 def _check_keys(

@@ -8,25 +8,22 @@ ship with mmedge. A path to a .toml file works in place of a name.
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from mmedge.errors import ProjectError
-from mmedge.resources import data_dir
+from mmedge.opsets import OPSETS, named
 from mmedge.strict import decode, nearest, read_toml
+from mmedge.target_files import TargetFile, target_directories, target_files
 
 # As of TensorRT and of compute capabilities.
 NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)+")
 # fp32 is float32 arithmetic throughout; the others name the narrowest format of weights.
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16", "int8", "fp8", "int4", "fp4")
-# The opsets that the exporter writes and the graph passes read.
-OPSETS = range(18, 25)
 # Names that a target may give as its backend; where they are defined: `mmedge.backends.base`.
 BACKENDS = ("onnxruntime", "tensorrt")
 
@@ -109,23 +106,6 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: dict[str, Fact] = {}
 
 
-@dataclass(frozen=True)
-class TargetFile:
-    """Where a target is written. replaces: the file of that name that ships, if this is another."""
-
-    path: Path
-    replaces: Path | None = None
-
-    @property
-    def ships(self) -> bool:
-        """Whether it came with mmedge."""
-        return self.path.parent == data_dir("profiles/targets")
-
-    def sentence(self) -> str:
-        """Which file was taken, for whoever may not know that there are two."""
-        return f"{self.path}{', in place of the one that ships' if self.replaces else ''}"
-
-
 def load_target(name: str, *, search: Sequence[Path] = ()) -> Target:
     """The target called `name`, or of the .toml file at that path.
 
@@ -138,11 +118,11 @@ def target_file(name: str, *, search: Sequence[Path] = ()) -> TargetFile:
     """The file that `load_target` reads. Raises ProjectError for an unknown name."""
     if name.endswith(".toml"):
         return TargetFile(Path(name).expanduser())
-    files = _target_files(search)
+    files = target_files(search)
     if name not in files:
         raise ProjectError(
             f"there is no target {name!r}",
-            where=", ".join(map(str, _directories(search))),
+            where=", ".join(map(str, target_directories(search))),
             hint=nearest(name, list(files)) if files else "no targets are installed: reinstall",
         )
     return files[name]
@@ -160,30 +140,12 @@ def broken_targets(*, search: Sequence[Path] = ()) -> dict[str, ProjectError]:
 
 def _all(search: Sequence[Path]) -> dict[str, Target | ProjectError]:
     found: dict[str, Target | ProjectError] = {}
-    for name, file in sorted(_target_files(search).items()):
+    for name, file in sorted(target_files(search).items()):
         try:
             found[name] = _read(file.path)
         except ProjectError as error:
             found[name] = error
     return found
-
-
-def _directories(search: Sequence[Path]) -> list[Path]:
-    # The XDG base directory specification: an empty or relative value counts as not set.
-    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    config = configured if configured.is_absolute() else Path.home() / ".config"
-    return [*search, config / "mmedge" / "targets", data_dir("profiles/targets")]
-
-
-def _target_files(search: Sequence[Path]) -> dict[str, TargetFile]:
-    """Target name -> its file, the first directory's where several have it."""
-    files: dict[str, TargetFile] = {}
-    for directory in _directories(search):
-        for path in sorted(directory.glob("*.toml")):
-            first = files.setdefault(path.stem, TargetFile(path))
-            if first.path != path:
-                files[path.stem] = TargetFile(first.path, replaces=path)
-    return files
 
 
 def _read(path: Path) -> Target:
@@ -213,7 +175,7 @@ def _check(target: Target, path: Path) -> None:
         raise ProjectError(
             "opset outside the range that mmedge writes",
             found=target.opset,
-            expected=f"{OPSETS.start} to {OPSETS.stop - 1}",
+            expected=named(OPSETS),
             where=path,
         )
     _check_memory(target, path)

@@ -39,7 +39,7 @@ def opset(version: str) -> int:
 
 def rows(found: Table) -> list[object]:
     kinds = (found.opsets, found.passes, found.precisions, found.types, found.operators)
-    return list(chain(*kinds, found.limits))
+    return list(chain(*kinds, found.limits, found.gpus))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -6,6 +6,7 @@ import pytest
 
 from mmedge.config import CompileConfig, merge
 from mmedge.errors import ProjectError
+from mmedge.opsets import OPSETS
 
 
 def test_flags_win_over_the_table_and_none_is_no_flag() -> None:
@@ -50,3 +51,22 @@ def test_a_value_out_of_range_is_refused(key: str, value: float) -> None:
 def test_a_value_of_another_type_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ProjectError, match="wrong type"):
         merge(table, {}, where="project")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "int8"])
+def test_io_precision_without_16_bits_to_keep_is_refused(precision: str) -> None:
+    with pytest.raises(ProjectError, match="io_precision = same does nothing") as caught:
+        merge({"io_precision": "same"}, {"precision": precision}, where="project")
+    assert "--precision fp16" in str(caught.value.details["try"])
+
+
+def test_io_precision_goes_with_fp16() -> None:
+    settings = {"io_precision": "same", "precision": "fp16"}
+    assert merge({}, settings, where="flags").io_precision == "same"
+
+
+def test_opsets_are_those_of_targets() -> None:
+    for opset in (OPSETS.start, OPSETS.stop - 1):
+        assert merge({}, {"opset": opset}, where="flags").opset == opset
+    with pytest.raises(ProjectError, match="opset is out of range"):
+        merge({}, {"opset": OPSETS.stop}, where="flags")

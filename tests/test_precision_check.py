@@ -33,9 +33,9 @@ def test_what_is_refused_names_the_target_and_what_works(name: str, precision: s
 @pytest.mark.parametrize(
     ("target", "precision", "least", "suggested"),
     [
-        ("rtx-3060-12g", "fp8", "8.9", "bf16"),
-        ("rtx-4060", "fp4", "12.0", "bf16"),
-        ("jetson-orin-nano-8", "fp8", "8.9", "bf16"),
+        ("rtx-3060-12g", "fp8", "8.9", "int8"),
+        ("rtx-4060", "fp4", "12.0", "int8"),
+        ("jetson-orin-nano-8", "fp8", "8.9", "int8"),
     ],
 )
 def test_it_says_what_the_format_needs(
@@ -58,8 +58,13 @@ def test_turing_has_no_float32_and_no_bfloat16_with_tensorrt_rtx(precision: str)
     rtx = load_target("rtx-3060-12g")
     assert rtx.tensorrt is not None
     turing = msgspec.structs.replace(rtx.tensorrt, compute_capability="7.5")
-    with pytest.raises(ProjectError, match=r"needs 8\.0 or more"):
-        check_precision(msgspec.structs.replace(rtx, tensorrt=turing), precision)
+    target = msgspec.structs.replace(rtx, tensorrt=turing)
+    with pytest.raises(ProjectError, match=r"needs 8\.0 or more") as caught:
+        check_precision(target, precision)
+    assert caught.value.details["try"] == "--precision fp16"
+    check_precision(target, "fp16")
+    because = "no float32 engines for older GPUs"
+    assert (because in str(caught.value.details["found"])) == (precision == "fp32")
 
 
 @pytest.mark.parametrize("name", [n for n, t in TARGETS.items() if t.tensorrt])

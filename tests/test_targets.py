@@ -3,9 +3,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from mmedge.backends import base
 from mmedge.errors import ProjectError
 from mmedge.resources import data_dir
-from mmedge.targets import Target, list_targets, load_target
+from mmedge.target_files import target_files
+from mmedge.targets import (
+    BACKENDS,
+    Target,
+    broken_targets,
+    list_targets,
+    load_target,
+    target_file,
+)
 
 MINIMAL = """
 name = "{name}"
@@ -61,6 +70,29 @@ def test_the_users_directory_adds_and_overrides(user_directory: Path):
     assert "my-board" in [target.name for target in list_targets()]
 
 
+def test_one_wrong_file_hides_no_other_target(user_directory: Path) -> None:
+    shipped = [target.name for target in list_targets()]
+    write(user_directory, "bad", "opsett = 3")
+    assert [target.name for target in list_targets()] == shipped
+    broken = broken_targets()
+    assert list(broken) == ["bad"]
+    assert "did you mean 'opset'" in str(broken["bad"])
+
+
+def test_which_file_was_taken_is_told(user_directory: Path) -> None:
+    assert target_file("cpu").ships
+    mine, board = write(user_directory, "cpu"), write(user_directory, "board")
+    found = target_file("cpu")
+    assert (found.path, found.ships) == (mine, False)
+    assert found.replaces == data_dir("profiles/targets") / "cpu.toml"
+    assert target_file("board").replaces is None
+    assert str(board) in target_files([])["board"].sentence()
+
+
+def test_the_backends_of_targets_are_those_there_are() -> None:
+    assert set(BACKENDS) == {*base.BACKENDS, *base.NATIVE_BACKENDS}
+
+
 def test_a_search_directory_comes_before_the_users(user_directory: Path, tmp_path: Path):
     write(user_directory, "board", 'description = "user"')
     write(tmp_path, "board", 'description = "search"')
@@ -93,7 +125,7 @@ def test_an_unknown_name_names_the_nearest():
     [
         ("opsett = 3", "did you mean 'opset'"),
         ("[threads]\nintraop = 3", "did you mean 'intra_op'"),
-        ("[facts.memory_bytes]\nvalue = 3", "missing required field `source`"),
+        ("[facts.memory_bytes]\nvalue = 3", "'source' is missing"),
         *(
             (memory(v), "memory_bytes. value is no number")
             for v in ('"12GB"', "0", "-1", "inf", "nan")
@@ -113,9 +145,11 @@ def test_a_wrong_key_or_value_is_refused(user_directory: Path, extra: str, messa
     [
         ('name = "board"', 'name = "other"', "name is its file's name"),
         ("opset = 20", "opset = 3", "opset outside the range"),
+        ("opset = 20", "opset = 17", "opset outside the range"),
+        ('"onnxruntime"', '"tensort"', "did you mean 'tensorrt'"),
         ('["fp32"]', '["fp23"]', "did you mean 'fp32'"),
         ("opset = 20", 'opset = "20"', "wrong type"),
-        ("opset = 20", "", "opset"),
+        ("opset = 20", "", "'opset' is missing from the top level"),
         ("opset = 20", "opset = ", "not valid TOML"),
     ],
 )

@@ -66,6 +66,13 @@ class NativeBackend(Protocol):
 
     kind: str
 
+    def check_target(self, target: Target, *, opset: int | None = None) -> None:
+        """Raise ProjectError where no engine of the target could be built, whatever the graphs.
+
+        opset: that graphs are going to have; None where they are there already.
+        """
+        ...
+
     def check(self, graphs: Mapping[str, Path], target: Target) -> None:
         """Raise BuildError with all that the target does not take, before anything is built."""
         ...

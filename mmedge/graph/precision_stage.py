@@ -123,7 +123,7 @@ def _check_provable(name: str, model: ir.Model, narrow: NarrowFormat, workspace:
         return
     missing = without_kernel(model, narrow)
     if missing:
-        named = (f"{op} ({len(modules)}, as in {modules[0]!r})" for op, modules in missing.items())
+        named = (f"{op} ({len(m)}, as in {_module(m[0])})" for op, m in missing.items())
         raise GraphError(
             f"component {name!r} cannot be verified in {narrow.name} on this machine",
             found=f"ONNX Runtime has no {narrow.dtype.name.lower()} kernel on a CPU for "
@@ -131,3 +131,7 @@ def _check_provable(name: str, model: ir.Model, narrow: NarrowFormat, workspace:
             expected="kernels for every operator: no engine is built from an unproved graph",
             hint="compile with --precision fp16, or for a target whose provider has them",
         )
+
+
+def _module(path: str) -> str:
+    return repr(path) if path else "the model itself"

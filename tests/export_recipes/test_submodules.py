@@ -189,7 +189,7 @@ def test_a_submodule_must_return_tensors(split_model: SplitModel) -> None:
     ("options", "message"),
     [
         ({"components": ["head"], "rset": "x"}, "unknown key 'rset'"),
-        ({}, "wrong type"),
+        ({}, "is missing"),
         ({"components": ["head"], "rest": "head"}, "two components would be called 'head'"),
     ],
 )

@@ -25,14 +25,15 @@ def without_kernel(
         values = [value for value in (*node.inputs, *node.outputs) if value is not None]
         if not any(value.dtype == narrow.dtype for value in values):
             continue
-        if not _has_kernel(node.op_type, node.domain, narrow, providers):
+        if not has_kernel(node.op_type, node.domain, narrow, providers):
             found.setdefault(node.op_type, []).append(module_path(node))
     return found
 
 
-def _has_kernel(
+def has_kernel(
     operator: str, domain: str, narrow: NarrowFormat, providers: tuple[str, ...]
 ) -> bool:
+    """Whether a provider computes the operator in the format, or ONNX Runtime casts around it."""
     # ONNX Runtime casts between float32 and float16 around a kernel that it has in float32.
     kinds = {narrow.onnx, "tensor(float)"} if narrow.name == "fp16" else {narrow.onnx}
     return any(kinds & _kernels(provider).get((domain, operator), set()) for provider in providers)
