@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from mmedge.engine_plan import Range
 from mmedge.errors import ProjectError
@@ -14,8 +15,8 @@ from mmedge.wiring import Wiring
 
 SIZES = re.compile(r"(\d+)(?::(\d+):(\d+))?")
 EXPECTED = "min:opt:max, as 1:4:16; one size, as 4; several of these with commas between them"
-# Sizes beyond are no sizes of tensors, but mistyped.
-LARGEST = 2**31 - 1
+# Of an axis inside the model, sizes beyond are no sizes of tensors, but mistyped.
+ANY = Axis(1, 1, 2**31 - 1)
 
 
 def ranges_of(axis: str, text: str) -> tuple[Range, ...]:
@@ -26,7 +27,9 @@ def ranges_of(axis: str, text: str) -> tuple[Range, ...]:
         if match is None:
             raise _wrong(axis, "is not understood", part.strip())
         low, best, high = (int(size or match[1]) for size in match.groups())
-        if not 0 < low <= best <= high <= LARGEST:
+        if min(low, best, high) < 1:
+            raise _wrong(axis, "has a size below 1", part.strip())
+        if not low <= best <= high:
             raise _wrong(axis, "is not ordered", part.strip())
         found.append(Range(low, best, high))
     return tuple(found)
@@ -50,26 +53,46 @@ def profile_count(shapes: Mapping[str, tuple[Range, ...]]) -> int:
     return max((len(ranges) for ranges in shapes.values()), default=1)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Whose the sizes are that an axis may have, and what to do about sizes beyond."""
+
+    whose: str
+    hint: str | None = None
+
+
+PROJECT = Limits("as the project's [axes] says")
+BUNDLE = Limits(
+    "as the bundle was compiled", "compile it again with a wider --shape: mmedge compile MODEL"
+)
+
+
 def narrowed(
-    axes: Mapping[str, Axis], shapes: Mapping[str, tuple[Range, ...]], *, inner: Iterable[str] = ()
+    axes: Mapping[str, Axis],
+    shapes: Mapping[str, tuple[Range, ...]],
+    *,
+    inner: Iterable[str] = (),
+    limits: Limits = PROJECT,
 ) -> dict[str, Axis]:
     """The axes of a model's inputs, each within the ranges that are asked for.
 
     inner: axes that only components have; a shape may name them, and they are not returned.
+    limits: whose the axes are.
     Raises ProjectError for an axis that there is not, and for sizes that the model does not take.
     """
     known = [*axes, *inner]
     for axis, ranges in shapes.items():
         if axis not in known:
             raise ProjectError(f"there is no axis {axis!r} to shape", hint=nearest(axis, known))
-        if axis in axes:
-            _check_declared(axis, axes[axis], ranges)
+        _check_sizes(axis, axes.get(axis, ANY), ranges, limits)
     return {
         name: _hull(axis, shapes[name]) if name in shapes else axis for name, axis in axes.items()
     }
 
 
-def narrowed_wiring(wiring: Wiring, shapes: Mapping[str, tuple[Range, ...]]) -> dict[str, Axis]:
+def narrowed_wiring(
+    wiring: Wiring, shapes: Mapping[str, tuple[Range, ...]], *, limits: Limits = PROJECT
+) -> dict[str, Axis]:
     """`narrowed` of a model whose components are known.
 
     Raises ProjectError also for an axis of a cache: it follows from the prompt and the answer.
@@ -85,7 +108,7 @@ def narrowed_wiring(wiring: Wiring, shapes: Mapping[str, tuple[Range, ...]]) -> 
                 expected=f"any of {', '.join([*wiring.axes, *inner])}",
                 hint="they follow from the length of the prompt: shape that",
             )
-    return narrowed(wiring.axes, shapes, inner=inner)
+    return narrowed(wiring.axes, shapes, inner=inner, limits=limits)
 
 
 def _hull(axis: Axis, ranges: tuple[Range, ...]) -> Axis:
@@ -93,13 +116,16 @@ def _hull(axis: Axis, ranges: tuple[Range, ...]) -> Axis:
     return Axis(low, ranges[0].opt, high, axis.step)
 
 
-def _check_declared(name: str, axis: Axis, ranges: tuple[Range, ...]) -> None:
+def _check_sizes(name: str, axis: Axis, ranges: tuple[Range, ...], limits: Limits) -> None:
     for sizes in ranges:
         if not axis.min <= sizes.min <= sizes.max <= axis.max:
+            whose, hint = (f", {limits.whose}", limits.hint) if axis != ANY else ("", None)
+            beyond, end = ("above", axis.max) if sizes.max > axis.max else ("below", axis.min)
             raise ProjectError(
-                f"axis {name!r} cannot have these sizes: the model does not take them all",
+                f"axis {name!r} cannot have these sizes: some are {beyond} {end}",
                 found=str(sizes),
-                expected=f"within {axis.min} to {axis.max}, as the project's [axes] says",
+                expected=f"within {axis.min} to {axis.max}{whose}",
+                hint=hint,
             )
         if any(size % axis.step for size in (sizes.min, sizes.opt, sizes.max)):
             raise ProjectError(

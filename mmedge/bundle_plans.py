@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mmedge.axis_shapes import narrowed_wiring, read_shapes
+from mmedge.axis_shapes import BUNDLE, narrowed_wiring, read_shapes
 from mmedge.backends.base import NativeBackend
 from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.readable_bytes import readable_bytes
@@ -30,7 +30,7 @@ def bundle_plans(
         return known
     before = known or manifest.plans.get(manifest.target, {})
     options, wiring = _completed(options or BuildOptions(), before, device), manifest.wiring
-    narrowed_wiring(wiring, read_shapes(options.shapes))
+    narrowed_wiring(wiring, read_shapes(options.shapes), limits=BUNDLE)
     precisions = {name: engines[-1].precision for name, engines in manifest.engines.items()}
     plans = backend.plans(wiring, precisions, target=device, options=options)
     # What operators the graphs have does not depend on the target.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmedge.axis_shapes import narrowed, profile_count, ranges_of, read_shapes
+from mmedge.axis_shapes import ANY, BUNDLE, narrowed, profile_count, ranges_of, read_shapes
 from mmedge.engine_plan import Range
 from mmedge.errors import ProjectError
 from mmedge.tensors import Axis
@@ -32,10 +32,35 @@ def test_what_is_no_range_is_refused(text: str) -> None:
     assert "min:opt:max" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["0", "0:1:2", "3:2:4", "1:5:4", str(2**40)])
-def test_sizes_are_ordered_and_possible(text: str) -> None:
-    with pytest.raises(ProjectError, match="not ordered"):
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("0", "below 1"),
+        ("0:1:2", "below 1"),
+        ("1:0:2", "below 1"),
+        ("3:2:4", "not ordered"),
+        ("1:5:4", "not ordered"),
+    ],
+)
+def test_sizes_are_ordered_and_possible(text: str, what: str) -> None:
+    with pytest.raises(ProjectError, match=what) as caught:
         ranges_of("batch", text)
+    assert caught.value.details["found"] == text
+
+
+@pytest.mark.parametrize(("axis", "most"), [("batch", AXES["batch"].max), ("inner", ANY.max)])
+def test_a_size_that_is_mistyped_is_told_by_the_largest_there_is(axis: str, most: int) -> None:
+    with pytest.raises(ProjectError, match=f"some are above {most}") as caught:
+        narrowed(AXES, read_shapes({axis: "1:4:100000000000"}), inner=["inner"])
+    assert str(caught.value.details["expected"]).startswith(f"within 1 to {most}")
+    assert ("[axes]" in str(caught.value)) == (axis == "batch")
+
+
+def test_of_a_bundle_the_sizes_are_those_of_its_compile() -> None:
+    with pytest.raises(ProjectError, match="some are above 64") as caught:
+        narrowed(AXES, read_shapes({"batch": "1:4:65"}), limits=BUNDLE)
+    assert caught.value.details["expected"] == "within 1 to 64, as the bundle was compiled"
+    assert "wider --shape" in str(caught.value.details["try"])
 
 
 def test_several_ranges_are_several_profiles() -> None:
