@@ -18,6 +18,7 @@ from mmedge.runtime.manifest import (
     SCHEMA,
     Manifest,
     check_files,
+    native_engines,
     read_manifest,
     sealed,
 )
@@ -208,3 +209,22 @@ def test_random_edits_are_accepted_or_refused(
     (directory / MANIFEST).write_text(json.dumps(resealed(original)))
     with pytest.raises(BundleError):  # at the latest because no file is there
         check_files(directory, read_manifest(directory))
+
+
+def test_what_a_build_can_make_again(edited: Callable[[Edit], Path]) -> None:
+    """Every engine but a component's last; never a file that something else needs."""
+
+    def more(data: dict[str, Any]) -> None:
+        (portable,) = data["engines"]["fusion"]
+        data["files"]["engines/fusion.sm86.engine"] = "0" * 64
+        spare = {**portable, "kind": "tensorrt", "file": "engines/fusion.sm86.engine"}
+        golden = {**spare, "file": data["golden"]["file"]}
+        data["engines"]["fusion"] = [spare, golden, portable]
+
+    directory = edited(more)
+    manifest = read_manifest(directory)
+    assert native_engines(manifest) == {"engines/fusion.sm86.engine": manifest.target}
+    check_files(directory, manifest, besides=native_engines(manifest))
+    with pytest.raises(BundleError, match=r"sm86\.engine is missing") as caught:
+        check_files(directory, manifest)
+    assert f"mmedge build {directory} --target {manifest.target}" in str(caught.value)

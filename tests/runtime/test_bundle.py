@@ -83,6 +83,7 @@ def test_damage_to_any_file_is_found(tiny_bundle: Path, damage: str) -> None:
                 load(tiny_bundle)
             # Without a manifest the directory is no bundle; each other file is named.
             assert name in str(caught.value)
+            assert name == MANIFEST or caught.value.details["try"]
             assert caught.value.exit_code == 8
             path.write_bytes(original)
     with load(tiny_bundle):
@@ -96,6 +97,7 @@ def test_a_file_more_is_found(tiny_bundle: Path, name: str) -> None:
     with pytest.raises(BundleError, match="not in its manifest") as caught:
         load(tiny_bundle)
     assert name in str(caught.value)
+    assert "move it out of the bundle" in str(caught.value.details["try"])
 
 
 def test_without_onnxruntime_there_is_one_clear_sentence(

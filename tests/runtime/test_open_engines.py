@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from mmedge.bundles import verify_bundle
 from mmedge.errors import BundleError, MissingDependencyError
 from mmedge.runtime import load
 from mmedge.runtime.device.gpu import find_gpu
@@ -94,6 +95,45 @@ def test_what_was_asked_for_runs_or_fails(tiny_bundle: Path) -> None:
         add_engine(tiny_bundle, component, STAMPS)
     with pytest.raises(MissingDependencyError, match="no NVIDIA driver"):
         load(tiny_bundle, engine="tensorrt")
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "link"])
+def test_a_damaged_engine_is_passed_over_unread(tiny_bundle: Path, damage: str) -> None:
+    add_engine(tiny_bundle, "fusion", STAMPS)
+    file = tiny_bundle / "engines" / "fusion.engine"
+    whole = file.read_bytes()
+    file.unlink()
+    if damage == "changed":
+        file.write_bytes(whole[:-1])
+    if damage == "link":
+        (tiny_bundle.parent / "elsewhere").write_bytes(whole)
+        file.symlink_to(tiny_bundle.parent / "elsewhere")
+    said = {"missing": "is missing", "changed": "changed or truncated", "link": "is a link"}[damage]
+    with load(tiny_bundle, threads=1) as bundle:
+        inputs, wanted = bundle.golden()
+        assert set(bundle.run(inputs)) == set(wanted)
+        (line,) = sentences(engines_taken(bundle))
+        target = bundle.manifest.target
+    assert line.startswith("fusion: on onnxruntime, not on tensorrt: engines/fusion.engine ")
+    assert said in line
+    assert line.endswith(f"build it again: mmedge build {tiny_bundle} --target {target}")
+    for component in read_manifest(tiny_bundle).engines.keys() - {"fusion"}:
+        add_engine(tiny_bundle, component, STAMPS)
+        (tiny_bundle / f"engines/{component}.engine").unlink()
+    with pytest.raises(BundleError, match=r"engines/.*\.engine ") as caught:
+        load(tiny_bundle, engine="tensorrt")
+    assert "mmedge build" in str(caught.value)
+    with pytest.raises(BundleError, match=r"\.engine"):
+        verify_bundle(tiny_bundle)
+
+
+def test_the_graph_behind_a_damaged_engine_must_be_whole(tiny_bundle: Path) -> None:
+    add_engine(tiny_bundle, "fusion", STAMPS)
+    graph = next(tiny_bundle.glob("engines/fusion*.onnx"))
+    graph.write_bytes(graph.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"fusion.*\.onnx is not the file") as caught:
+        load(tiny_bundle)
+    assert caught.value.details["try"] == "copy the bundle again, or compile it again"
 
 
 def test_if_none_can_be_opened_every_one_is_told(

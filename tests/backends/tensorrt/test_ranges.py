@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from mmedge.axis_shapes import narrowed_wiring, read_shapes
 from mmedge.backends.tensorrt.ranges import component_ranges
 from mmedge.engine_plan import Range
-from mmedge.errors import BuildError
+from mmedge.errors import BuildError, ProjectError
+from mmedge.generated_axes import decided_axes
 from mmedge.tensors import Axis, Dim, TensorSpec
 from mmedge.wiring import ComponentSpec, Generation, ModelInput, Wiring
 
@@ -140,3 +142,33 @@ def test_an_axis_inside_can_be_said() -> None:
     wiring = msgspec.structs.replace(WIRING, components=(strange, EMBED, MERGE, DECODER))
     found = component_ranges(wiring, {"features": (Range(4, 8, 16),)})
     assert found["merge_features"][0]["features"] == Range(4, 8, 16)
+
+
+@pytest.mark.parametrize("axis", ["past", "new", "total"])
+def test_an_axis_that_counts_the_decoders_tokens_is_not_shaped(axis: str) -> None:
+    """Its sizes are the decoder's own: what was asked for would be passed over in silence."""
+    with pytest.raises(ProjectError, match=f"axis '{axis}' cannot be shaped") as caught:
+        narrowed_wiring(WIRING, read_shapes({axis: "1:10:20"}))
+    assert caught.value.details["found"] == f"{axis}=1:10:20"
+    assert caught.value.details["expected"] == "any of batch, images, length, features"
+    assert "length of the prompt" in str(caught.value)
+
+
+def test_what_is_shaped_instead_reaches_the_cache() -> None:
+    shapes = read_shapes({"length": "8", "features": "1:8:64"})
+    assert narrowed_wiring(WIRING, shapes)["length"] == Axis(8, 8, 8)
+    _, token = component_ranges(WIRING, shapes)["decoder"]
+    assert token["past"] == Range(8, 12, 17)
+
+
+def test_an_axis_that_others_share_with_the_decoder_is_shaped() -> None:
+    """A prompt that goes straight to the decoder: its new tokens are the model's input."""
+    inputs = (tensor("inputs_embeds", "batch", "length", 16), *DECODER.inputs[1:])
+    decoder = msgspec.structs.replace(DECODER, inputs=inputs)
+    wiring = msgspec.structs.replace(WIRING, components=(ENCODER, EMBED, MERGE, decoder))
+    assert decided_axes(wiring) == ["past", "total"]
+    narrowed_wiring(wiring, read_shapes({"length": "8"}))
+
+
+def test_a_model_that_generates_nothing_decides_nothing() -> None:
+    assert decided_axes(msgspec.structs.replace(WIRING, generation=None)) == []
