@@ -46,7 +46,9 @@ def _table(facts: dict[str, Any]) -> RenderableType:
 
     from mmedge.runtime.engines_taken import sentences
 
-    table = Table(title=f"{facts['bundle']}: {facts['examples']} golden examples are equal")
+    kinds = ", ".join(dict.fromkeys(facts["engines"].values()))
+    equal = f"{facts['examples']} golden examples are equal on {kinds}"
+    table = Table(title=f"{facts['bundle']}: {equal}")
     for heading in ("output", "largest difference", "relative", "cosine", "allowed"):
         table.add_column(heading, justify="left" if heading == "output" else "right")
     rows = [("", facts["outputs"])]
