@@ -166,8 +166,9 @@ def _expectation(works: list[Work]) -> str:
     memory = available_memory()
     there = f"{memory.size_bytes / 1e9:.1f} GB are available" if memory else "available: ?"
     kept = len(works) - len(wanted)
+    count = f"{len(wanted)} engine{'s' * (len(wanted) > 1)}"
     return (
-        f"building {len(wanted)} engines{f', {kept} are there' if kept else ''}: from "
+        f"building {count}{f', {kept} are there' if kept else ''}: from "
         f"{sum(weights) / 1e6:.0f} MB of graphs, the largest {max(weights) / 1e6:.0f} MB, which a "
         f"builder holds a few times over in memory ({there})"
     )
@@ -192,6 +193,8 @@ def _graphs_are_for(elsewhere: str | None, target: str) -> Iterator[None]:
             raise
         parts = {key: error.details[key] for key in ("found", "expected", "where")}
         hint = f"the bundle was compiled for {elsewhere}: mmedge compile MODEL --target {target}"
+        own = error.details["try"]
+        hint = hint if own is None else f"{own}\n{hint}"
         raise BuildError(error.what, **parts, hint=hint) from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from mmedge import __version__
 from mmedge.optional import EXTRAS
 from mmedge.recipes import available_recipes
-from mmedge.targets import list_targets
+from mmedge.targets import broken_targets, list_targets
 
 # Import name -> distribution name, where they differ.
 DISTRIBUTIONS = {"PIL": "pillow", "onnx_ir": "onnx-ir", "cuda": "cuda-core"}
@@ -26,6 +26,7 @@ def examine() -> dict[str, Any]:
         "providers": _providers(),
         "recipes": sorted(available_recipes()),
         "targets": [target.name for target in list_targets()],
+        "broken_targets": {name: error.to_dict() for name, error in broken_targets().items()},
     }
 
 
@@ -45,7 +46,14 @@ def _version(library: str) -> str | None:
     try:
         return importlib.metadata.version(DISTRIBUTIONS.get(library, library))
     except importlib.metadata.PackageNotFoundError:
-        return "unknown"
+        return _version_of_any(library)
+
+
+def _version_of_any(library: str) -> str:
+    """Of whichever distribution brings it: tensorrt_rtx has one for each major version of CUDA."""
+    brought_by = importlib.metadata.packages_distributions().get(library, ())
+    versions = dict.fromkeys(importlib.metadata.version(name) for name in brought_by)
+    return ", ".join(versions) or "unknown"
 
 
 def _is_there(library: str) -> bool:

@@ -15,7 +15,12 @@ from mmedge.errors import CheckpointError, MissingDependencyError, ProjectError
 from mmedge.project import PROJECT_FILE, load_project
 from mmedge.proposing import is_bare_checkpoint, propose
 from mmedge.readable_axes import with_readable_axes
-from mmedge.runtime.manifest import MANIFEST, check_files, read_manifest
+from mmedge.runtime.manifest import (
+    MANIFEST,
+    bundle_around,
+    check_files,
+    read_manifest,
+)
 from mmedge.runtime.processors import load_processor
 from mmedge.storage import directory_bytes
 from mmedge.wiring import ModelInput
@@ -38,10 +43,23 @@ def inspect_path(
         raise ProjectError(f"{path} is no bundle: only a bundle tells of its attention")
     if looks_like_engine(path):
         return engine_facts(path)
+    _check_in_no_bundle(path)
     if (path / PROJECT_FILE).is_file() or (path.is_file() and path.suffix == ".toml"):
         return _project(path)
     facts = {"kind": "checkpoint", "path": str(path), **describe(path).to_dict()}
     return facts | {"compile": _proposal(path, samples)} if is_bare_checkpoint(path) else facts
+
+
+def _check_in_no_bundle(path: Path) -> None:
+    """Raise ProjectError for a part of a bundle."""
+    bundle = bundle_around(path)
+    if bundle is not None:
+        raise ProjectError(
+            f"{path} is a part of a bundle, and nothing by itself",
+            found=f"{path.resolve().relative_to(bundle)} of {bundle}",
+            expected="a bundle, one of its engines, a project or a checkpoint",
+            hint=f"mmedge inspect {bundle}",
+        )
 
 
 def _proposal(path: Path, samples: tuple[str, ...]) -> dict[str, Any]:

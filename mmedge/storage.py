@@ -30,6 +30,13 @@ REASONS = {
     errno.EBUSY: "it is a mount point",
     errno.EISDIR: "it is a directory",
 }
+# What to do besides choosing another output, where there is something.
+REMEDIES = {
+    errno.ENOSPC: "free space, or ",
+    errno.EDQUOT: "free space, or ",
+    errno.EACCES: "make it and the directory that it is in writable, or ",
+    errno.EPERM: "make it and the directory that it is in writable, or ",
+}
 
 
 # A compile asks for the hash of a checkpoint three times; of small files it costs nothing, and
@@ -145,6 +152,7 @@ def exclusive(target: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = _locked(lock, target)
     try:
+            _check_removable(target)
         with explained_os_errors(target):
             handle.truncate(0)
             handle.write(str(os.getpid()))
@@ -153,6 +161,15 @@ def exclusive(target: Path) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
+def _check_removable(target: Path) -> None:
+    """Raise the system's own error where a directory that is to be replaced could not be moved."""
+    for root, _, _ in os.walk(target):
+        if not os.access(root, os.W_OK | os.X_OK):
+            read_only = os.statvfs(root).f_flag & os.ST_RDONLY
+            code = errno.EROFS if read_only else errno.EACCES
+            raise OSError(code, os.strerror(code), root)
+
+
         with suppress(OSError):  # a full disk was told above
             handle.close()
 
@@ -224,15 +241,15 @@ def explained_os_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = REASONS.get(error.errno or 0)
-        if reason is None and "requested and" in str(error):
-            reason = REASONS[errno.ENOSPC]  # numpy's tofile gives no errno for a short write
-        if reason is None:
+        code = error.errno or 0
+        if code not in REASONS and "requested and" in str(error):
+            code = errno.ENOSPC  # numpy's tofile gives no errno for a short write
+        if code not in REASONS:
             raise
         raise OutputError(
-            f"{target} cannot be written: {reason}",
+            f"{target} cannot be written: {REASONS[code]}",
             found=error,
-            hint="free space or choose another output; nothing was left behind",
+            hint=f"{REMEDIES.get(code, '')}choose another output; nothing was left behind",
         ) from error
 
 

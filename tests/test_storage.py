@@ -210,6 +210,39 @@ def test_refusals_of_the_system_are_explained(tmp_path: Path, code: int, reason:
 
 
 def test_other_errors_of_the_system_are_not_hidden(tmp_path: Path) -> None:
+    assert ("free space" in str(caught.value.details["try"])) == (code != errno.EROFS)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_space_does_not_help_where_permission_is_denied(tmp_path: Path, code: int) -> None:
+    with pytest.raises(OutputError, match="denied") as caught, explained_os_errors(tmp_path):
+        raise OSError(code, os.strerror(code))
+    assert "writable" in str(caught.value.details["try"])
+    assert "space" not in str(caught.value.details["try"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is denied to root")
+@pytest.mark.parametrize("inside", ["", "engines"])
+def test_what_cannot_be_replaced_is_refused_before_the_work(tmp_path: Path, inside: str) -> None:
+    target = tmp_path / "out"
+    (target / "engines").mkdir(parents=True)
+    (target / inside).chmod(0o555)
+    try:
+        with pytest.raises(OutputError, match="permission denied"):
+            check_replaceable(target, ours=lambda _path: True)
+    finally:
+        (target / inside).chmod(0o755)
+
+
+def test_what_lies_on_a_read_only_disk_is_refused_before_the_work(
+    tmp_path: Path, mount: Mount
+) -> None:
+    disk = mount("-t", "tmpfs", "tmpfs", name="out")
+    (disk / "engines").mkdir()
+    check_replaceable(disk, ours=lambda _path: True)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(OutputError, match="read-only"):
+        check_replaceable(disk, ours=lambda _path: True)
     with pytest.raises(FileNotFoundError), explained_os_errors(tmp_path):
         (tmp_path / "missing").read_text()
 

@@ -34,4 +34,8 @@ def _table(facts: dict[str, Any]) -> RenderableType:
     lines.append(f"ONNX Runtime providers: {', '.join(facts['providers']) or 'none'}")
     lines.append(f"recipes: {', '.join(facts['recipes'])}")
     lines.append(f"targets: {', '.join(facts['targets'])}")
-    return Group(table, *lines)
+    broken = [
+        warning(f"target {name} cannot be used: {error['message']} (mmedge targets {name})")
+        for name, error in facts["broken_targets"].items()
+    ]
+    return Group(table, *lines, *broken)

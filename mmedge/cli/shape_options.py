@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+# No device has as much memory: what is more is mistyped.
+LARGEST_WORKSPACE = 10**12
 
 
 def _shapes(
@@ -31,10 +33,13 @@ def _bytes(_ctx: click.Context, _param: click.Parameter, value: str | None) -> i
     """A size with its unit: 512MB, 1.5GB."""
     if value is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]?B?)", value.strip().upper(), re.ASCII)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B?)", value.strip().upper(), re.ASCII)
     if match is None or match[2] not in UNITS or float(match[1]) <= 0:
         raise click.BadParameter(f"{value!r} is not a size, as 512MB or 1GB")
-    return int(float(match[1]) * UNITS[match[2]])
+    size_bytes = int(float(match[1]) * UNITS[match[2]])
+    if not 0 < size_bytes <= LARGEST_WORKSPACE:
+        raise click.BadParameter(f"{value!r} is not within 1B and 1TB")
+    return size_bytes
 
 
 def builder_options(command: F) -> F:

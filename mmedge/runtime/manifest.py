@@ -17,6 +17,8 @@ from mmedge.storage import sha256_file
 from mmedge.wiring import Wiring
 
 MANIFEST = "manifest.json"
+# Of a project, and of a Hugging Face checkpoint: a directory that bundles are compiled from.
+COMPILABLE = ("mmedge.toml", "config.json")
 SCHEMA = 2
 
 
@@ -95,6 +97,7 @@ def read_manifest(directory: Path) -> Manifest:
             f"{directory} is not a bundle",
             found=error.strerror,
             expected=f"a directory with {MANIFEST}",
+            hint=_instead_of(directory),
         ) from error
     try:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
@@ -196,6 +199,20 @@ def _target_of(engine: Engine, component: str, manifest: Manifest) -> str:
         if component in plans and plans[component].digest() == engine.plan:
             return target
     return manifest.target
+
+
+def bundle_around(path: Path) -> Path | None:
+    """The bundle that `path` is a part of; None where it is in none, or is one itself."""
+    return next((up for up in path.resolve().parents if is_bundle(up)), None)
+
+
+def _instead_of(directory: Path) -> str | None:
+    """What to do with something that is no bundle, where that can be told from what it is."""
+    if any((directory / name).is_file() for name in COMPILABLE):
+        name = directory.resolve().name
+        return f"compile it first: mmedge compile {directory} -o {name}.mmedge"
+    around = bundle_around(directory) if directory.exists() else None
+    return None if around is None else f"it is a part of the bundle {around}: name that"
 
 
 def is_bundle(directory: Path) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from mmedge.errors import BundleError, MissingDependencyError, MmedgeError
 from mmedge.runtime.kv_cache import RunDecoder
 from mmedge.runtime.manifest import Engine, Manifest, damage_of, native_engines
-from mmedge.runtime.runner import Binding, GrowingBinding, Runner, open_engine, refusal
+from mmedge.runtime.runner import ENGINES, Binding, GrowingBinding, Runner, open_engine, refusal
 from mmedge.tensors import Array
 
 
@@ -93,7 +93,9 @@ class OpenEngines:
                 f"component {name!r} has no engine of kind {kind!r}",
                 found=", ".join(engine.kind for engine in engines),
                 where=self._directory,
-                hint=f"build it: {self._rebuild}",
+                hint=f"build it: {self._rebuild}"
+                if kind in ENGINES
+                else f"kinds of engines: {', '.join(ENGINES)}",
             )
         return wanted
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mmedge.errors import BundleError
 from mmedge.runtime.manifest import (
+    COMPILABLE,
     MANIFEST,
     SCHEMA,
     Manifest,
@@ -80,6 +81,21 @@ def test_what_is_no_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path, tiny_bundle / MANIFEST):
         with pytest.raises(BundleError, match="is not a bundle"):
             read_manifest(path)
+
+
+@pytest.mark.parametrize("name", COMPILABLE)
+def test_what_a_bundle_is_compiled_from_is_to_be_compiled(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(BundleError, match="is not a bundle") as caught:
+        read_manifest(tmp_path)
+    assert f"mmedge compile {tmp_path}" in str(caught.value.details["try"])
+
+
+@pytest.mark.parametrize("name", ["engines", MANIFEST])
+def test_of_a_part_of_a_bundle_the_whole_is_named(tiny_bundle: Path, name: str) -> None:
+    with pytest.raises(BundleError, match="is not a bundle") as caught:
+        read_manifest(tiny_bundle / name)
+    assert str(tiny_bundle) in str(caught.value.details["try"])
 
 
 def test_another_schema_is_told_before_unknown_keys(edited: Callable[[Edit], Path]) -> None:

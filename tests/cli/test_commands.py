@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,6 +77,36 @@ def test_an_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("doctor", "--json")
     assert done.code == 130
     assert done.json["exit_code"] == 130
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_second_signal_does_not_stop_the_cleaning_up(
+    run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    cleaned = []
+
+    def interrupted_twice() -> None:
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)
+            cleaned.append(True)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr("mmedge.doctor.examine", interrupted_twice)
+    assert run("doctor").code == code
+    assert cleaned
+    assert signal.getsignal(number) is before
+
+
+def test_an_ignored_interrupt_stays_ignored(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of what a shell runs in its background."""
+    monkeypatch.setattr("mmedge.doctor.examine", lambda: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run("doctor", "--json").code != 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_results_and_progress_do_not_mix(tiny_system: Any, run_mmedge: Any, tmp_path: Path) -> None:
@@ -228,9 +259,72 @@ def test_doctor_and_targets(run: Run) -> None:
     shown = run("targets", "cpu").out
     assert "intra_op = 0" in shown
     assert not set("()[]{}") & set(shown)
+    assert "None" not in shown
     done = run("targets", "cup", "--json")
     assert done.code == 3
     assert "'cpu'" in done.json["try"]
+
+
+def test_a_broken_target_file_is_named_and_the_others_are_listed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    directory = tmp_path / "mmedge" / "targets"
+    directory.mkdir(parents=True)
+    (directory / "bad.toml").write_text("name = ")
+    done = run("targets")
+    assert done.code == 0
+    assert "rtx-4060" in done.out
+    assert "target bad cannot be used: the file is not valid TOML" in done.err
+    assert run("targets", "bad").code == 3
+    done = run("doctor", "--json")
+    assert done.code == 0
+    assert done.json["broken_targets"]["bad"]["where"] == str(directory / "bad.toml")
+    assert "cpu" in done.json["targets"]
+    assert "bad cannot be used" in " ".join(run("doctor").out.split())
+
+
+def test_a_target_of_the_user_is_told_to_be_one(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shipped = run("targets", "cpu", "--json").json["file"]
+    assert shipped["ships"] is True
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    mine = tmp_path / "mmedge" / "targets" / "cpu.toml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(Path(shipped["path"]).read_text())
+    found = run("targets", "cpu", "--json").json["file"]
+    assert found == {"path": str(mine), "ships": False, "replaces": shipped["path"]}
+    shown = run("targets").out
+    assert shown.count("in place of the one that ships") == 1
+    done = run("compile", tmp_path, "-o", tmp_path / "out.mmedge", "--target", mine)
+    assert done.code == 3  # no project is there
+
+
+def test_every_installed_library_has_a_version(run: Run) -> None:
+    versions = {part["library"]: part["version"] for part in run("doctor", "--json").json["parts"]}
+    assert "unknown" not in versions.values()
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [("999999TB", "not within 1B and 1TB"), ("0.1B", "not within"), ("1XB", "not a size")],
+)
+def test_a_workspace_that_is_none(run: Run, size: str, message: str) -> None:
+    done = run("build", "any.mmedge", "--workspace", size)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "engines"])
+def test_inspect_of_a_part_of_a_bundle_names_the_bundle(
+    run: Run, tiny_bundle: Path, name: str
+) -> None:
+    done = run("inspect", tiny_bundle / name, "--json")
+    assert done.code == 3
+    assert done.json["try"] == f"mmedge inspect {tiny_bundle}"
+    graph = next(tiny_bundle.glob("engines/*.onnx"))
+    assert run("inspect", graph, "--json").json["try"] == f"mmedge inspect {tiny_bundle}"
 
 
 def test_doctor_without_anything_optional(run_python: Callable[..., Any]) -> None:

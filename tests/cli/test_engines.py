@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from mmedge.runtime.manifest import MANIFEST, Engine, read_manifest, sealed
+from mmedge.runtime.runner import ENGINES
 from mmedge.storage import sha256_file
 
 Run = Callable[..., Any]
@@ -73,3 +74,4 @@ def test_an_engine_that_was_asked_for_is_not_replaced(
     done = run(command, bundle, *given, "--engine", "openvino")
     assert done.code == 8
     assert "has no engine of kind 'openvino'" in done.err
+    assert f"kinds of engines: {', '.join(ENGINES)}" in done.err

@@ -13,6 +13,7 @@ from mmedge.backends.tensorrt.plugins import check_taken
 from mmedge.backends.tensorrt.timing_cache import keep_timings
 from mmedge.engine_plan import Range
 from mmedge.errors import BuildError
+from mmedge.readable_bytes import readable_bytes
 from mmedge.runtime.tensorrt.library import TensorRT
 from mmedge.tensors import TensorSpec
 
@@ -66,7 +67,11 @@ def build_engine(
             f"{library.name} {library.version} could not build {label!r}",
             found="\n".join(library.logger.kept.errors()[:MOST_COMPLAINTS]) or "no reason given",
             where=graph,
+            hint=None
+            if settings.workspace_bytes is None
+            else f"a larger --workspace than {readable_bytes(settings.workspace_bytes)}, or none",
         )
+    monitor.finished()
     if settings.timings is not None:
         keep_timings(config, settings.timings)
     return BuiltEngine(bytes(engine), library.logger.kept.sizes())

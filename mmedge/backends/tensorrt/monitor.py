@@ -38,6 +38,10 @@ def make_monitor(module: Any, label: str, progress: Progress) -> Any:
         def phase_finish(self, phase: str) -> None:
             self._steps.pop(phase, None)
 
+        def finished(self) -> None:
+            """The engine is there: phases may have ended before their last step."""
+            self._tell(100)
+
         def _tell(self, percent: int) -> None:
             if percent > self._told:
                 self._told = percent

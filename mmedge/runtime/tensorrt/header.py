@@ -79,6 +79,7 @@ def read_header(path: Path) -> Header:
     header = _decode(data)
     if header.size_bytes is not None and size_bytes < header.size_bytes:
         raise _truncated(path, found=size_bytes, expected=f"{header.size_bytes} bytes")
+    _check_possible(header, path, size_bytes)
     return header
 
 
@@ -94,6 +95,25 @@ def _decode(data: bytes) -> Header:
     (weights_bytes,) = struct.unpack_from("<Q", data, 56)
     capabilities = tuple(name for bit, name in CAPABILITIES.items() if mask & bit)
     return Header(library, version, capabilities, size_bytes, weights_bytes)
+
+
+def _check_possible(header: Header, path: Path, size_bytes: int) -> None:
+    """Raise BundleError for a header that no builder wrote."""
+    major = None if header.version is None else int(header.version.split(".")[0])
+    if major == 0:
+        found, expected = f"version {header.version}", "a version of 1.0 or newer"
+    elif header.weights_bytes is not None and header.weights_bytes > size_bytes:
+        found = f"{header.weights_bytes} bytes of weights"
+        expected = f"no more than the file has: {size_bytes}"
+    else:
+        return
+    raise BundleError(
+        f"{path.name} is damaged: its header says what cannot be",
+        found=found,
+        expected=expected,
+        where=path,
+        hint="copy it again, or build it again",
+    )
 
 
 def _kind_of(data: bytes) -> str:

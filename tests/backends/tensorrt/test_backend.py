@@ -50,6 +50,24 @@ def test_an_engine_for_a_gpu_that_is_not_here(graph: Path, tmp_path: Path, gpu: 
     assert built.memory["activations_bytes"] >= 0
 
 
+def test_progress_ends_at_the_end(graph: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    build(graph, tmp_path, progress=lines.append)
+    assert lines[-1] == "add: 100%"
+
+
+def test_a_workspace_that_is_too_small_is_to_be_larger(tmp_path: Path) -> None:
+    text = "gram (float[512, 4096] x) => (float[512, 512] y) "
+    graph = save_graph(
+        tmp_path / "gram.onnx", text + "{ t = Transpose <perm = [1, 0]> (x) y = MatMul (x, t) }"
+    )
+    spec = ComponentSpec("gram", "tensor", (TensorSpec("x", "float32", (512, 4096)),), (), {})
+    plan = msgspec.structs.replace(PLAN, profiles=({},), workspace_bytes=1000)
+    with pytest.raises(BuildError, match="could not build 'gram'") as caught:
+        BACKEND.build(spec, graph, plan=plan, directory=tmp_path, progress=lambda _line: None)
+    assert caught.value.details["try"] == "a larger --workspace than 1 kB, or none"
+
+
 @pytest.mark.parametrize("gpu", ["8.7", "9.0", "11.0", "3.14"])
 def test_a_gpu_that_it_does_not_build_for(graph: Path, tmp_path: Path, gpu: str) -> None:
     with pytest.raises(BuildError, match=f"compute capability {gpu}") as caught:

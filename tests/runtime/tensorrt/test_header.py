@@ -107,6 +107,25 @@ def test_of_tensorrt_only_the_version_is_read(tmp_path: Path) -> None:
     assert read_header(path).version is None
 
 
+@pytest.mark.parametrize("magic", [b"ftrt", b"vtrt"])
+def test_no_library_is_of_version_0(tmp_path: Path, magic: bytes) -> None:
+    path = tmp_path / "model.engine"
+    path.write_bytes(magic + bytes(1000))
+    with pytest.raises(BundleError, match="its header says what cannot be") as caught:
+        read_header(path)
+    assert caught.value.details["found"] == "version 0.0.0.0"
+
+
+def test_an_engine_has_no_more_weights_than_bytes(library: TensorRT, tmp_path: Path) -> None:
+    path = engine(library, tmp_path, "8.6")
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0x0F  # of the size of the weights
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match="its header says what cannot be") as caught:
+        read_header(path)
+    assert caught.value.details["expected"] == f"no more than the file has: {len(data)}"
+
+
 @given(st.sampled_from(sorted(MAGIC)), st.binary(max_size=200))
 def test_whatever_follows_there_is_a_header_or_one_error(magic: bytes, rest: bytes) -> None:
     import tempfile
