@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -139,19 +139,32 @@ class StageCache:
         """Run a stage in a new directory and keep it under `key` if it succeeds."""
         final = self.directory / key
         self._make_directory()
-        with explained_os_errors(self.directory), parent_takes_files(self.directory / MAKING):
-            _remove(final)
-            work = Path(tempfile.mkdtemp(prefix=MAKING, dir=self.directory))
+        # Known before it is there, so that an interrupt in between leaves nothing.
+        work = self.directory / f"{MAKING}{secrets.token_hex(4)}"
         try:
-            with explained_os_errors(self.directory):
-                artifact = _moved(run(work), work, final)
-                kept = _Kept(artifact, _sizes(work))
-                (work / ARTIFACT).write_bytes(msgspec.json.encode(kept, enc_hook=as_plain))
-                _put_in_place(work, final)
-            # Another compile may have been first with the same key: its files are the ones there.
-            return self.load(key) or artifact
-        finally:
+            try:
+                with (
+                    explained_os_errors(self.directory),
+                    parent_takes_files(self.directory / MAKING),
+                ):
+                    _remove(final)
+                    work.mkdir(mode=0o700)
+                return self._made(key, work, run)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        except BaseException:  # it may have come while the directory was removed
             shutil.rmtree(work, ignore_errors=True)
+            raise
+
+    def _made(self, key: str, work: Path, run: Callable[[Path], Artifact]) -> Artifact:
+        final = self.directory / key
+        with explained_os_errors(self.directory):
+            artifact = _moved(run(work), work, final)
+            kept = _Kept(artifact, _sizes(work))
+            (work / ARTIFACT).write_bytes(msgspec.json.encode(kept, enc_hook=as_plain))
+            _put_in_place(work, final)
+        # Another compile may have been first with the same key: its files are the ones there.
+        return self.load(key) or artifact
 
     def entries(self) -> list[Entry]:
         """Every finished stage, newest first. Raises OutputError where the cache is a file."""

@@ -7,14 +7,14 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 from mmedge.errors import OutputError
 
@@ -70,8 +70,9 @@ def directory_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
-# How the temporary name of a directory that is being written ends.
-PART = ".part"
+# How the temporary name of what is being written ends, and of what is being replaced.
+PART = ".{}.part"
+OLD = ".old.{}"
 # What a directory that is being replaced is called in the meantime, inside one of our own.
 REPLACED = "replaced"
 
@@ -85,16 +86,27 @@ def atomic_directory(target: Path, *, ours: Callable[[Path], bool]) -> Iterator[
     left behind.
     """
     check_replaceable(target, ours=ours)
-    with explained_os_errors(target), parent_takes_files(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=PART, dir=target.parent))
+    work = _name_beside(target, PART)
     try:
-        with explained_os_errors(target):
-            work.chmod(0o755)
-            yield work
-            _swap(work, target)
-    finally:
+        try:
+            with explained_os_errors(target), parent_takes_files(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                work.mkdir(mode=0o700)
+            with explained_os_errors(target):
+                work.chmod(0o755)
+                yield work
+                _swap(work, target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except BaseException:  # it may have come while the directory was removed
         shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _name_beside(target: Path, ending: str) -> Path:
+    """A name for what is temporary; it is known before the thing is there, so that an interrupt
+    in between leaves nothing that nobody knows of."""
+    return target.parent / f".{target.name}{ending.format(secrets.token_hex(4))}"
 
 
 @contextmanager
@@ -108,17 +120,21 @@ def atomic_file(target: Path) -> Iterator[BinaryIO]:
     if target.exists() and not target.is_file():
         raise OutputError(f"{target} is not a file", hint="name the file that is to be written")
     target = target.resolve()
-    with explained_os_errors(target), parent_takes_files(target):
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=PART, dir=target.parent)
-    work = Path(name)
+    work = _name_beside(target, PART)
     try:
-        with explained_os_errors(target):
-            with os.fdopen(handle, "wb") as stream:
-                yield stream
-            work.chmod(0o644)
-            work.replace(target)
-    finally:
+        try:
+            with explained_os_errors(target), parent_takes_files(target):
+                stream = work.open("xb")
+            with explained_os_errors(target):
+                with stream:
+                    yield stream
+                work.chmod(0o644)
+                work.replace(target)
+        finally:
+            work.unlink(missing_ok=True)
+    except BaseException:  # it may have come while the file was removed
         work.unlink(missing_ok=True)
+        raise
 
 
 def check_directory_of(target: Path) -> None:
@@ -136,6 +152,7 @@ def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
         if not os.path.lexists(target):
             return
         if target.is_dir() and (not any(target.iterdir()) or ours(target)):
+            _check_removable(target)
             return
     raise OutputError(
         f"{target} exists and was not written by mmedge",
@@ -144,23 +161,6 @@ def check_replaceable(target: Path, *, ours: Callable[[Path], bool]) -> None:
     )
 
 
-@contextmanager
-def exclusive(target: Path) -> Iterator[None]:
-    """Hold the right to write `target`; OutputError names the process that already does."""
-    lock = target.parent / f".{target.name}.lock"
-    with explained_os_errors(target), parent_takes_files(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle = _locked(lock, target)
-    try:
-            _check_removable(target)
-        with explained_os_errors(target):
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
-        _remove_leftovers(target)
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
 def _check_removable(target: Path) -> None:
     """Raise the system's own error where a directory that is to be replaced could not be moved."""
     for root, _, _ in os.walk(target):
@@ -170,8 +170,46 @@ def _check_removable(target: Path) -> None:
             raise OSError(code, os.strerror(code), root)
 
 
-        with suppress(OSError):  # a full disk was told above
-            handle.close()
+@contextmanager
+def exclusive(target: Path) -> Iterator[None]:
+    """Hold the right to write `target`; OutputError names the process that already does."""
+    lock = target.parent / f".{target.name}.lock"
+    handles: list[TextIOWrapper] = []
+    try:
+        try:
+            with explained_os_errors(target), parent_takes_files(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                handle = _locked(lock, target, handles)
+            with explained_os_errors(target):
+                handle.truncate(0)
+                handle.write(str(os.getpid()))
+                handle.flush()
+            _remove_leftovers(target)
+            yield
+        finally:
+            _release(lock, handles)
+    except BaseException:  # it may have come while the lock was given back
+        _release(lock, handles)
+        raise
+
+
+def _release(lock: Path, handles: list[TextIOWrapper]) -> None:
+    """Give the lock back, and remove its file unless that is another process's by now."""
+    for handle in handles:
+        if not handle.closed:
+            _remove_if_free(lock, handle)
+            with suppress(OSError):  # a full disk was told before
+                handle.close()
+    with suppress(OSError), lock.open("rb") as stream:  # after an interrupt: opened and not known
+        _remove_if_free(lock, stream)
+
+
+def _remove_if_free(lock: Path, handle: IO[Any]) -> None:
+    """Remove the lock's file if nobody else holds it; whoever has it open sees that it is gone."""
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_still_there(handle, lock):
+            lock.unlink()
 
 
 def _remove_leftovers(target: Path) -> None:
@@ -180,8 +218,10 @@ def _remove_leftovers(target: Path) -> None:
     Killed between its two renames, it left no target but the old one, which is put back.
     """
     name = re.escape(target.name)
-    ours = re.compile(rf"\.{name}\.[a-z0-9_]{{8}}{re.escape(PART)}")
-    replaced = re.compile(rf"\.{name}\.old\.[a-z0-9_]{{8}}")
+    ours, replaced = (
+        re.compile(rf"\.{name}" + ending.replace(".", r"\.").format("[a-z0-9_]{8}"))
+        for ending in (PART, OLD)
+    )
     for path in target.parent.iterdir():
         if replaced.fullmatch(path.name) and not os.path.lexists(target):
             with suppress(OSError):
@@ -190,10 +230,11 @@ def _remove_leftovers(target: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _locked(lock: Path, target: Path) -> TextIOWrapper:
-    """The lock file, open and locked."""
+def _locked(lock: Path, target: Path, handles: list[TextIOWrapper]) -> TextIOWrapper:
+    """The lock file, open and locked; it is among `handles`, of which it is to be closed."""
     while True:
         handle = lock.open("a+")
+        handles[:] = [handle]
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -207,7 +248,7 @@ def _locked(lock: Path, target: Path) -> TextIOWrapper:
         handle.close()
 
 
-def _is_still_there(handle: TextIOWrapper, path: Path) -> bool:
+def _is_still_there(handle: IO[Any], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(handle.fileno()), path.stat())
     except FileNotFoundError:
@@ -258,20 +299,20 @@ def _swap(work: Path, target: Path) -> None:
     if not target.exists():
         os.rename(work, target)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    old = _name_beside(target, OLD)
     try:
-        os.rename(target, old / REPLACED)
-        os.rename(work, target)
-    finally:
-        if not os.path.lexists(target) and os.path.lexists(old / REPLACED):
-            os.rename(old / REPLACED, target)
-        _remove_whole(old)
-
-
-def _remove_whole(directory: Path) -> None:
-    """Remove it, also when an interrupt comes in between: then once more, to the end."""
-    try:
-        shutil.rmtree(directory, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        try:
+            old.mkdir(mode=0o700)
+            os.rename(target, old / REPLACED)
+            os.rename(work, target)
+        finally:
+            _put_back_or_remove(old, target)
+    except BaseException:  # it may have come in between
+        _put_back_or_remove(old, target)
         raise
+
+
+def _put_back_or_remove(old: Path, target: Path) -> None:
+    if not os.path.lexists(target) and os.path.lexists(old / REPLACED):
+        os.rename(old / REPLACED, target)
+    shutil.rmtree(old, ignore_errors=True)

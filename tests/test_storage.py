@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -205,11 +208,8 @@ def test_only_an_untouched_bundle_counts_as_ours(tmp_path: Path, tiny_bundle: Pa
     [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "quota"), (errno.EROFS, "read-only")],
 )
 def test_refusals_of_the_system_are_explained(tmp_path: Path, code: int, reason: str) -> None:
-    with pytest.raises(OutputError, match=reason), explained_os_errors(tmp_path):
+    with pytest.raises(OutputError, match=reason) as caught, explained_os_errors(tmp_path):
         raise OSError(code, os.strerror(code))
-
-
-def test_other_errors_of_the_system_are_not_hidden(tmp_path: Path) -> None:
     assert ("free space" in str(caught.value.details["try"])) == (code != errno.EROFS)
 
 
@@ -243,6 +243,9 @@ def test_what_lies_on_a_read_only_disk_is_refused_before_the_work(
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(OutputError, match="read-only"):
         check_replaceable(disk, ours=lambda _path: True)
+
+
+def test_other_errors_of_the_system_are_not_hidden(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), explained_os_errors(tmp_path):
         (tmp_path / "missing").read_text()
 
@@ -436,3 +439,77 @@ def test_an_interrupt_in_a_swap_leaves_one_of_the_two(
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (target / "file").read_text() == ("new" if number == 3 else "old")
+
+
+def interrupted_at(number: int, work: Callable[[], None]) -> bool:
+    """Run it, with KeyboardInterrupt before the line with this number of those that run.
+
+    Counted are the lines of the modules that make and remove. False where it is done in fewer.
+    """
+    lines = 0
+    watched = {storage.__file__, contextlib.__file__, shutil.__file__}
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename not in watched:
+            return None
+        lines += event == "line"
+        if event == "line" and lines == number:
+            raise KeyboardInterrupt  # which also ends the tracing
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    except OSError as error:
+        # Python's rmtree, interrupted just when it has closed a directory, closes it again.
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return True
+        raise
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+def test_an_interrupt_anywhere_leaves_nothing_half_written(tmp_path: Path, replacing: bool) -> None:
+    """Before every line: of ours and of the library's, of the work and of the cleaning up."""
+    target = tmp_path / "out"
+
+    def writing() -> None:
+        with exclusive(target):
+            write(target, "new")
+
+    found: set[str] = set()
+    for number in itertools.count(1):
+        shutil.rmtree(target, ignore_errors=True)
+        if replacing:
+            write(target, "old")
+        happened = interrupted_at(number, writing)
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left <= {"out"}, number
+        found.add((target / "ours").read_text() if left else "nothing")
+        if not happened:
+            break
+    assert number > 100
+    assert found == {"old", "new"} if replacing else {"nothing", "new"}
+
+
+def test_an_interrupt_anywhere_leaves_no_half_written_file(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+
+    def writing() -> None:
+        with atomic_file(target) as stream:
+            stream.write(b"new")
+
+    for number in itertools.count(1):
+        target.write_bytes(b"old")
+        happened = interrupted_at(number, writing)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"], number
+        assert target.read_bytes() in (b"old", b"new")
+        if not happened:
+            break
+    assert number > 20

@@ -60,7 +60,10 @@ class Terminated(SystemExit):
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: mmedge's own errors are told, not traced."""
     words = sys.argv[1:] if arguments is None else arguments
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    handlers = {signal.SIGTERM: _terminate, signal.SIGINT: _interrupt}
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        del handlers[signal.SIGINT]  # in the background of a shell, it is ignored
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         with watched_stdout():
             code = _run(words)
@@ -69,7 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         code = 1
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     sys.exit(code)
 
 
@@ -102,10 +106,16 @@ def _run(words: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+# Once is enough: a second one must not stop the cleaning up. A Ctrl-C may come twice by itself,
+# from the terminal and from a program that started this one and hands it on.
 def _terminate(number: int, _frame: object) -> None:
-    # Once is enough: a second one must not stop the cleaning up.
     signal.signal(number, signal.SIG_IGN)
     raise Terminated
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _stopped(kind: str, number: signal.Signals, words: list[str]) -> int:
