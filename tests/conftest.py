@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -252,7 +253,24 @@ def tiny_bundle(tiny_system: TinySystem, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all processes of this run, each of which has its temporary directories in it."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def shared_cache(shared_directory: Path) -> Path:
+    """Finished stages of checkpoints that several tests compile: what is exported, is once."""
+    return shared_directory / "cache"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, shared_directory: Path
+) -> Callable[[str], Path]:
     """`checkpoint("clip")`: the zoo's directory, written once. Not to be changed."""
     import torch
     import zoo
@@ -261,8 +279,13 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 
     @cache
     def written(name: str) -> Path:
-        directory = tmp_path_factory.mktemp("zoo") / name
-        zoo.build(name, directory)
+        directory = shared_directory / "zoo" / name
+        if not directory.exists():
+            made = tmp_path_factory.mktemp("zoo") / name
+            zoo.build(name, made)
+            directory.parent.mkdir(exist_ok=True)
+            with suppress(OSError):  # the other process was first
+                made.rename(directory)
         return directory
 
     return written

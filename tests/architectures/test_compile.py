@@ -41,14 +41,14 @@ ON_ONE_CANVAS = ("grounding_dino",)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUST)
 def test_it_compiles_and_answers_as_upstream_does(
-    name: str, checkpoint: Checkpoint, tmp_path: Path
+    name: str, checkpoint: Checkpoint, shared_cache: Path, tmp_path: Path
 ) -> None:
     torch.set_num_threads(1)
     directory = checkpoint(name)
     compiled = compile_project(
         directory,
         output=tmp_path / "it.mmedge",
-        cache=tmp_path / "cache",
+        cache=shared_cache,
         threads=1,
         measure_seconds=0,
     )

@@ -22,13 +22,15 @@ FAMILIES = ("clip", "wav2vec2_ctc", "git", "whisper", "smolvlm")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_in_fp16(name: str, checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_family_in_fp16(
+    name: str, checkpoint: Callable[[str], Path], shared_cache: Path, tmp_path: Path
+) -> None:
     torch.set_num_threads(1)
     compiled = compile_project(
         checkpoint(name),
         output=tmp_path / "it.mmedge",
         target=TARGET,
-        cache=tmp_path / "cache",
+        cache=shared_cache,
         threads=1,
         precision="fp16",
         io_precision="same",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -28,9 +28,11 @@ class System:
 
 
 @pytest.fixture(scope="session")
-def compile_system(compile_afresh: Callable[..., System]) -> Callable[..., System]:
-    """As `compile_afresh`, once for each project."""
-    return cache(compile_afresh)
+def compile_system(
+    compile_afresh: Callable[..., System], shared_cache: Path
+) -> Callable[..., System]:
+    """As `compile_afresh`, once for each project, of which no other test exports it again."""
+    return cache(partial(compile_afresh, kept=shared_cache))
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,7 @@ def compile_afresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sy
     """`compile_afresh("kind")` or `compile_afresh("kind", "other.toml")`."""
     torch.set_num_threads(1)
 
-    def compile_one(kind: str, file: str = "mmedge.toml") -> System:
+    def compile_one(kind: str, file: str = "mmedge.toml", *, kept: Path | None = None) -> System:
         directory = tmp_path_factory.mktemp(kind) / "project"
         shutil.copytree(SYSTEMS / kind, directory, ignore=shutil.ignore_patterns("__pycache__"))
         model = trained(load_project(directory))
@@ -49,7 +51,7 @@ def compile_afresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sy
         compiled = compile_project(
             directory / file,
             output=directory.parent / "out.mmedge",
-            cache=directory.parent / "cache",
+            cache=kept or directory.parent / "cache",
             threads=1,
             measure_seconds=0,
             debug=True,

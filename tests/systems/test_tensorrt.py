@@ -40,17 +40,23 @@ SYSTEMS = (
 )
 
 
-def compiled_for(target: str, project: Path, directory: Path, **settings: Any) -> Compiled:
+@pytest.fixture
+def compiled_for(shared_cache: Path, tmp_path: Path) -> Callable[..., Compiled]:
+    """`compiled_for(target, project, **settings)`: what was exported for a CPU is not again."""
     torch.set_num_threads(1)
-    return compile_project(
-        project,
-        output=directory / f"{Path(target).stem}.mmedge",
-        target=target,
-        cache=directory / "cache",
-        threads=1,
-        measure_seconds=0,
-        **settings,
-    )
+
+    def compile_one(target: str, project: Path, **settings: Any) -> Compiled:
+        return compile_project(
+            project,
+            output=tmp_path / f"{Path(target).stem}.mmedge",
+            target=target,
+            cache=shared_cache,
+            threads=1,
+            measure_seconds=0,
+            **settings,
+        )
+
+    return compile_one
 
 
 @pytest.mark.parametrize("kind", SYSTEMS)
@@ -71,11 +77,11 @@ def test_every_system_has_engines_for_every_gpu(
 
 @pytest.mark.slow
 def test_a_transformer_with_dynamic_batch_and_length(
-    compile_system: Callable[..., Any], tmp_path: Path
+    compile_system: Callable[..., Any], compiled_for: Callable[..., Compiled]
 ) -> None:
     project = compile_system("transformer").project.directory
     shapes = {"batch": "1:2:8", "text_length": "1:4:8"}
-    compiled = compiled_for("rtx-3060-12g", project, tmp_path, shapes=shapes)
+    compiled = compiled_for("rtx-3060-12g", project, shapes=shapes)
     plans = compiled.manifest.plans["rtx-3060-12g"]
     (text,) = (plan for plan in plans.values() if "text_length" in plan.profiles[0])
     assert text.profiles[0] == {"batch": Range(1, 2, 8), "text_length": Range(1, 4, 8)}
@@ -87,10 +93,9 @@ def test_a_transformer_with_dynamic_batch_and_length(
 
 
 @pytest.mark.slow
-def test_the_example_in_fp16(tmp_path: Path) -> None:
-    compiled = compiled_for(
-        "rtx-3060-12g", ROOT / "examples" / "vqa", tmp_path, precision="fp16", shapes={"batch": "4"}
-    )
+def test_the_example_in_fp16(compiled_for: Callable[..., Compiled]) -> None:
+    project = ROOT / "examples" / "vqa"
+    compiled = compiled_for("rtx-3060-12g", project, precision="fp16", shapes={"batch": "4"})
     for name, native in compiled.report["native"].items():
         assert native["plan"]["precision"] == "fp16", name
         assert native["engine"]["memory"]["weights_bytes"] >= 0
@@ -101,10 +106,10 @@ def test_the_example_in_fp16(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["transformer", "lstm_resnet_vqa"])
 def test_a_bundle_for_a_jetson_is_what_its_tensorrt_takes(
-    kind: str, compile_system: Callable[..., Any], tmp_path: Path
+    kind: str, compile_system: Callable[..., Any], compiled_for: Callable[..., Compiled]
 ) -> None:
     project = compile_system(kind).project.directory
-    compiled = compiled_for(JETSON, project, tmp_path)
+    compiled = compiled_for(JETSON, project)
     settings = load_target(JETSON).tensorrt
     assert settings is not None
     for name, engines in compiled.manifest.engines.items():
@@ -119,7 +124,7 @@ def test_a_bundle_for_a_jetson_is_what_its_tensorrt_takes(
 
 
 def test_engines_that_the_device_has_no_memory_for(
-    compile_system: Callable[..., Any], tmp_path: Path
+    compile_system: Callable[..., Any], compiled_for: Callable[..., Compiled], tmp_path: Path
 ) -> None:
     project = compile_system("plain_classifier").project.directory
     text = (ROOT / "profiles" / "targets" / "rtx-3060-12g.toml").read_text()
@@ -129,6 +134,6 @@ def test_engines_that_the_device_has_no_memory_for(
     small.write_text(text)
     lines: list[str] = []
     with pytest.raises(BuildError, match="outputs of the engines alone take more memory than"):
-        compiled_for(str(small), project, tmp_path, progress=lines.append)
+        compiled_for(str(small), project, progress=lines.append)
     assert lines
     assert not any(line.startswith("building") for line in lines)
