@@ -285,7 +285,7 @@ def test_a_broken_target_file_is_named_and_the_others_are_listed(
 
 
 def test_a_target_of_the_user_is_told_to_be_one(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_system: Any
 ) -> None:
     shipped = run("targets", "cpu", "--json").json["file"]
     assert shipped["ships"] is True
@@ -297,8 +297,12 @@ def test_a_target_of_the_user_is_told_to_be_one(
     assert found == {"path": str(mine), "ships": False, "replaces": shipped["path"]}
     shown = run("targets").out
     assert shown.count("in place of the one that ships") == 1
-    done = run("compile", tmp_path, "-o", tmp_path / "out.mmedge", "--target", mine)
-    assert done.code == 3  # no project is there
+    words = ["compile", tiny_system.project, "-o", tmp_path / "out.mmedge", "--precision", "bf16"]
+    done = run(*words)
+    assert done.code == 3  # a cpu has no bf16: nothing is done but to read the target
+    lines = done.err.splitlines()
+    assert lines[0] == f"· target cpu is from {mine}, in place of {shipped['path']}"
+    assert "expecting" not in done.err
 
 
 def test_every_installed_library_has_a_version(run: Run) -> None:
@@ -314,6 +318,24 @@ def test_a_workspace_that_is_none(run: Run, size: str, message: str) -> None:
     done = run("build", "any.mmedge", "--workspace", size)
     assert done.code == 2
     assert message in " ".join(done.err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "rtx-4060", "--precision", "bf16"], "verified in bf16 on this machine"),
+        (["--target", "jetson-orin-nano-8", "--opset", "23"], "does not parse opset 23"),
+        (["--io-precision", "same"], "io_precision = same does nothing"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_the_work(
+    run: Run, tiny_system: Any, tmp_path: Path, words: list[str], message: str
+) -> None:
+    done = run("compile", tiny_system.project, "-o", tmp_path / "out.mmedge", *words)
+    assert done.code == 3
+    assert message in " ".join(done.err.split())
+    assert "expecting" not in done.err  # the first line of a compile that begins
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "engines"])
