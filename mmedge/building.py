@@ -18,7 +18,8 @@ from mmedge.artifact import EngineFile
 from mmedge.backends.base import NativeBackend, native_backend
 from mmedge.backends.device_memory import buffers_of, check_buffers, check_fits
 from mmedge.bundle.pack import as_engine
-from mmedge.bundle_plans import bundle_plans, replaced_by
+from mmedge.bundle_plans import bundle_plans, replacing
+from mmedge.damaged_engines import without_damaged
 from mmedge.engine_plan import BuildOptions, EnginePlan
 from mmedge.errors import BuildError, BundleError
 from mmedge.machine_limits import available_memory
@@ -28,14 +29,13 @@ from mmedge.runtime.manifest import (
     Engine,
     Manifest,
     check_files,
-    damage_of,
     is_bundle,
     native_engines,
     read_manifest,
     sealed,
 )
 from mmedge.storage import atomic_directory, exclusive, sha256_file
-from mmedge.targets import Target, load_target
+from mmedge.targets import Target, load_target, target_file
 
 Progress = Callable[[str], None]
 ENGINES = "engines"
@@ -74,12 +74,14 @@ def build_bundle(
         manifest = read_manifest(directory)
         check_files(directory, manifest, besides=native_engines(manifest))
         device = load_target(target or manifest.target)
+        if not (file := target_file(target or manifest.target)).ships:
+            progress(f"target {device.name} is from {file.sentence()}")
         backend = _backend(device)
         backend.check_target(device)
-        manifest, remarks = _without_damaged(directory, manifest, device)
+        manifest, remarks = without_damaged(directory, manifest, device)
         plans = bundle_plans(manifest, device, backend, options)
         check_buffers(manifest.wiring, plans, device)
-        remarks += _replacing(manifest, device, plans)
+        remarks += replacing(manifest, device, plans)
         elsewhere = None if manifest.plans else manifest.target
         plans_of_all = {**manifest.plans, device.name: plans}
         manifest = msgspec.structs.replace(manifest, plans=plans_of_all)
@@ -111,38 +113,6 @@ def _backend(device: Target) -> NativeBackend:
             hint="mmedge run BUNDLE, or name another --target (mmedge targets)",
         )
     return backend
-
-
-def _without_damaged(
-    directory: Path, manifest: Manifest, device: Target
-) -> tuple[Manifest, list[str]]:
-    """The manifest without engines whose files are missing or changed; and a line on each."""
-    lines, lost = [], set()
-    for file, target in native_engines(manifest).items():
-        damage = damage_of(directory, manifest, file)
-        if damage is not None:
-            remedy = "built again" if target == device.name else damage.details["try"]
-            lines.append(f"{damage.what}: {remedy}")
-            lost.add(file)
-    engines = {
-        name: tuple(engine for engine in group if engine.file not in lost)
-        for name, group in manifest.engines.items()
-    }
-    files = {name: digest for name, digest in manifest.files.items() if name not in lost}
-    return msgspec.structs.replace(manifest, engines=engines, files=files), lines
-
-
-def _replacing(manifest: Manifest, device: Target, plans: dict[str, EnginePlan]) -> list[str]:
-    """A line on engines of the target that give way to others, if any do."""
-    before = manifest.plans.get(device.name, {})
-    digests = {name: plan.digest() for name, plan in before.items()}
-    there = {
-        name: plan
-        for name, plan in before.items()
-        if any(engine.plan == digests[name] for engine in manifest.engines[name])
-    }
-    changes = replaced_by(there, plans)
-    return [] if changes is None else [f"replacing the engines of {device.name}: {changes}"]
 
 
 def _work(

@@ -60,6 +60,19 @@ def _completed(options: BuildOptions, before: Plans, device: Target) -> BuildOpt
     return msgspec.structs.replace(options, profiles=profiles)
 
 
+def replacing(manifest: Manifest, device: Target, plans: Plans) -> list[str]:
+    """A line on engines of the target that give way to others, if any do."""
+    before = manifest.plans.get(device.name, {})
+    digests = {name: plan.digest() for name, plan in before.items()}
+    there = {
+        name: plan
+        for name, plan in before.items()
+        if any(engine.plan == digests[name] for engine in manifest.engines[name])
+    }
+    changes = replaced_by(there, plans)
+    return [] if changes is None else [f"replacing the engines of {device.name}: {changes}"]
+
+
 def replaced_by(before: Plans, after: Plans) -> str | None:
     """One line on what is otherwise than it was planned; None where nothing is."""
     changes: dict[str, None] = {}

@@ -11,7 +11,8 @@ from subprocess import CompletedProcess
 import pytest
 import tiny_vlm
 
-from mmedge.building import _without_damaged, build_bundle
+from mmedge.building import Work, _expectation, build_bundle
+from mmedge.damaged_engines import without_damaged
 from mmedge.engine_plan import BuildOptions, Range
 from mmedge.errors import BuildError, BundleError, MissingDependencyError, OutputError, ProjectError
 from mmedge.resources import data_dir
@@ -139,7 +140,7 @@ def test_a_damaged_engine_is_built_again(with_engines: Path, damage: str) -> Non
     assert {row["file"] for row in facts["engines"] if row["was_there"]} == set(others)
     (remark,) = facts["remarks"]
     assert remark.startswith(file)
-    assert remark.endswith(": built again")
+    assert remark.endswith("; it is built again")
     check_files(with_engines, read_manifest(with_engines))
     assert engine.read_bytes() == whole
     assert not engine.is_symlink()
@@ -149,7 +150,7 @@ def test_a_damaged_engine_of_another_target_is_left_out_and_told(with_engines: P
     manifest = read_manifest(with_engines)
     file = engine_files(manifest)[0]
     (with_engines / file).unlink()
-    left, lines = _without_damaged(with_engines, manifest, load_target("rtx-4060"))
+    left, lines = without_damaged(with_engines, manifest, load_target("rtx-4060"))
     assert file not in {*left.files, *engine_files(left)}
     (line,) = lines
     assert line.endswith(f"build it again: mmedge build {with_engines} --target {TARGET}")
@@ -182,6 +183,14 @@ def test_it_says_what_it_will_do_before_it_begins(tiny_bundle: Path) -> None:
     count = len(read_manifest(tiny_bundle).engines)
     assert lines[0].startswith(f"building {count} engines: from ")
     assert any(line.endswith("%") for line in lines[1:])
+
+
+def test_one_engine_is_not_called_several(finished: Path) -> None:
+    manifest = read_manifest(finished)
+    name, plan = next(iter(manifest.plans[TARGET].items()))
+    work = Work(name, finished / manifest.engines[name][-1].file, plan, None)
+    assert _expectation([work]).startswith("building 1 engine: from ")
+    assert _expectation([work, work]).startswith("building 2 engines: from ")
 
 
 def test_a_target_without_engines_of_its_own(tiny_bundle: Path) -> None:
