@@ -39,7 +39,7 @@ from mmedge.graph.stages import Export, Rewrite, make_split
 from mmedge.kept_proposals import proposed_project
 from mmedge.optional import require
 from mmedge.precision_check import check_precision
-from mmedge.profiling.memory import peak_rss_bytes
+from mmedge.profiling.memory import current_rss_bytes, peak_rss_bytes
 from mmedge.profiling.stages import Measure
 from mmedge.project import Project, load_project
 from mmedge.proposing import is_bare_checkpoint, propose
@@ -68,6 +68,9 @@ STAGES: tuple[Stage, ...] = (
     Verify(),  # engines equal to the model: per component, end to end, by its task
     Measure(),  # engines against PyTorch on this machine, in one run
 )
+
+# Of memory that a stage may leave behind uncollected: little beside what torch's import takes.
+UNNOTED_BYTES = 8 << 20
 
 Progress = Callable[[str], None]
 
@@ -152,7 +155,7 @@ def run_stages(
     for stage in STAGES:
         settings = {name: getattr(workspace.config, name) for name in stage.config_keys}
         key = key_of(key, stage.name, settings, _target_facts(stage, workspace.target))
-        start = time.perf_counter()
+        start, before = time.perf_counter(), current_rss_bytes()
         cached = store.load(key) if use_cache else None
         if cached:
             workspace.progress(f"{stage.name}: from the cache")
@@ -161,12 +164,21 @@ def run_stages(
             store.forget(key)
         # A cached artifact names the settings of the compile that made it, not of this one.
         artifact = replace(artifact, provenance=provenance)
-        if cached is None:
+        if cached is None and _grew(before):
             give_back()  # so that the peaks of two stages do not add up
         seconds = time.perf_counter() - start
         entry = {"stage": stage.name, "seconds": seconds, "cached": cached is not None}
         timeline.append(entry | {"peak_rss_bytes": peak_rss_bytes()})
     return artifact, timeline
+
+
+def _grew(before: int | None) -> bool:
+    """Whether this process has notably more memory than `before`: if not, none is to give back.
+
+    Most compiles have stages with nothing to do, and looking for garbage takes longer than they.
+    """
+    now = current_rss_bytes()
+    return before is None or now is None or now - before > UNNOTED_BYTES
 
 
 def _target_facts(stage: Stage, target: Target) -> Target | dict[str, Any]:

@@ -77,10 +77,10 @@ def test_the_base_install_opens_the_command_line_with_nothing_else(
     dist: Path, tmp_path: Path
 ) -> None:
     """A fresh virtual environment with the base dependencies only: no torch, no ONNX Runtime."""
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
-    pip = [str(python), "-m", "pip", "install", "--quiet", str(wheel(dist))]
-    subprocess.run(pip, check=True, timeout=300)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run([*pip, str(wheel(dist))], check=True, timeout=300)
     mmedge = python.with_name("mmedge")
     for arguments in (["--help"], ["doctor"], ["targets"], ["cache"]):
         subprocess.run([str(mmedge), *arguments], cwd=tmp_path, check=True, capture_output=True)
