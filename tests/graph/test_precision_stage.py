@@ -9,13 +9,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+from onnx_ir.passes.common import ShapeInferencePass
 
 from mmedge import load
 from mmedge.artifact import Artifact, replace
 from mmedge.cache import StageCache
 from mmedge.errors import GraphError
-from mmedge.graph.precision_stage import Precision
+from mmedge.graph.passes.convert_precision import convert
+from mmedge.graph.precision.formats import FORMATS
+from mmedge.graph.precision_stage import Precision, _check_provable
 from mmedge.pipeline import compile_project, live_model
 from mmedge.stage import Workspace
 
@@ -82,6 +86,17 @@ def test_bfloat16_is_refused_where_it_cannot_be_proved(
         Precision().run(rewritten, workspace_of(tiny_system, "bf16"), tmp_path)
     assert "no bfloat16 kernel on a CPU for" in str(caught.value)
     assert "--precision fp16" in str(caught.value)
+
+
+def test_what_is_of_no_module_is_of_the_model_itself(tiny_system: Any) -> None:
+    text = '<ir_version: 10, opset_import: ["": 23]> g (float[2,2] x) => (float[2,2] y)'
+    model = ir.from_onnx_text(f"{text} <float[2,2] w = {{1,0,0,1}}> {{ y = MatMul(x, w) }}")
+    ShapeInferencePass()(model)
+    convert(model, FORMATS["bf16"])
+    workspace = workspace_of(tiny_system, "bf16")
+    with pytest.raises(GraphError, match="cannot be verified in bf16") as caught:
+        _check_provable("whole", model, FORMATS["bf16"], workspace)
+    assert "MatMul (1, as in the model itself)" in str(caught.value)
 
 
 def test_a_request_that_changes_nothing_is_an_error(rewritten: Artifact) -> None:
