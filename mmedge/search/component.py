@@ -22,7 +22,7 @@ from mmedge.verify.metrics import Difference
 # Of every float output on the calibration inputs, against the graph in float32. Peers' quantized
 # graphs of transformers are good to 0.999 where their tasks do not suffer.
 LEAST_COSINE = 0.999
-MEASURE_SECONDS, LONGER_SECONDS = 1.5, 6.0  # the second where the first does not decide
+MEASURE_SECONDS, LONGER_SECONDS = 1.0, 4.0  # the second where the first does not decide
 TOO_FAR, SLOWER, NOTHING = "moved too far", "not measurably faster", "nothing to quantize"
 
 Progress = Callable[[str], None]
