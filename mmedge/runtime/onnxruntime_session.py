@@ -77,6 +77,9 @@ def _session_options(
         settings.add_session_config_entry(
             "session.intra_op.allow_spinning", str(int(allow_spinning))
         )
+    # int8 stays int8. By default ONNX Runtime makes it uint8 on x86, and 1.31 then refuses its own
+    # graph where such a value goes through a Flatten or a Reshape.
+    settings.add_session_config_entry("session.qdqisint8allowed", "1")
     return settings
 
 

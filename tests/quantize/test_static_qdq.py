@@ -15,6 +15,7 @@ from mmedge.quantize.calibrate import constant_inputs, observe
 from mmedge.quantize.number_formats import INT8, UINT8
 from mmedge.quantize.scheme import Scheme
 from mmedge.quantize.static_qdq import StaticScheme, apply, plan
+from mmedge.runtime.runner import open_engine
 
 ONNXRUNTIME = StaticScheme(Scheme(UINT8, symmetric=False))
 TENSORRT = StaticScheme(Scheme(INT8, symmetric=True), observer="entropy", integer_biases=False)
@@ -152,3 +153,19 @@ def test_many_values_are_looked_at_in_groups(graph_with, tmp_path, monkeypatch):
     assert found["x"].values == sum(f["x"].size for f in FEEDS)
     assert found["r"].low == 0
     assert found["s"].high > found["r"].high
+
+
+def test_int8_that_is_reshaped_opens(graph_with, tmp_path):
+    text = """(float[n, 4, 2, 2] x, float[4, 4, 1, 1] w) => (float[n, 4, 4] y)
+        { c = Conv(x, w) s = Constant<value_ints = [0, 4, 4]>() f = Reshape(c, s)
+          t = Transpose<perm = [0, 2, 1]>(f) y = Softmax(t) }"""
+    constants = {"w": DRAW.normal(size=(4, 4, 1, 1)).astype(np.float32)}
+    model = graph_with(text, **constants)
+    save_graph(model, tmp_path / "float.onnx")
+    feeds = [{"x": DRAW.normal(size=(2, 4, 2, 2)).astype(np.float32)}]
+    placement = plan(model, carriers=False)
+    seen = observe(tmp_path / "float.onnx", list(placement.values), feeds)
+    apply(model, placement, seen, TENSORRT)
+    save_graph(model, tmp_path / "integers.onnx")
+    with open_engine("onnxruntime", tmp_path / "integers.onnx") as runner:
+        assert runner.infer(feeds[0])["y"].shape == (2, 4, 4)
