@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from mmedge.errors import ProjectError
+from mmedge.errors import OutputError, ProjectError
 from mmedge.kernels.build import BuiltKernels, build_kernels, install
 from mmedge.kernels.compile_parts import PTX
 from mmedge.kernels.kernel_table import read_kernel_table
@@ -35,10 +36,13 @@ def build_all(
     plugin: also TensorRT's plugin, for a GPU each: into `output`, or installed for this user.
     Returns what was built, for `--json`. Raises what `build_kernels` and `build_plugin` raise.
     """
-    # Whether TensorRT's headers are there is told at once, not after minutes of compiling.
+    asked = _asked(kernel, capabilities, target)
+    # What stands in the way is told at once, not after minutes of compiling.
     headers = find_headers(tensorrt_include) if plugin else None
+    if output is not None:
+        make_directory(Path(output))
     rows = []
-    for capability in _asked(kernel, capabilities, target):
+    for capability in asked:
         progress(f"kernel {kernel} for {capability}")
         built = build_kernels(kernel, capability, progress=progress)
         row = _row(built, None if output is None else Path(output))
@@ -56,13 +60,25 @@ def _asked(kernel: str, capabilities: Sequence[str], target: str | None) -> list
         if settings is None:
             raise ProjectError(
                 f"target {target!r} has no GPU that CUDA kernels are compiled for",
-                hint="--compute-capability 8.7 names one",
+                hint="leave --target out" if capabilities else "--compute-capability 8.7 names one",
             )
         capabilities = (*capabilities, settings.compute_capability)
     if not capabilities:
         table = read_kernel_table(kernel)
         capabilities = (*table.compute_capabilities, PTX)
     return list(dict.fromkeys(capabilities))
+
+
+def make_directory(path: Path) -> None:
+    """Make it, or raise OutputError where nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be made", found=error, hint="choose another --output"
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise OutputError(f"{path} cannot be written to", hint="choose another --output")
 
 
 def _row(built: BuiltKernels, output: Path | None) -> dict[str, Any]:

@@ -111,6 +111,14 @@ def read_kernel_table(name: str, *, directory: Path | None = None) -> KernelTabl
         raise ProjectError(
             "not a compute capability", found=wrong[0], expected='like "8.6"', where=path
         )
+    odd = [n for n in table.padded_head_sizes if n < 16 or n % 16]
+    if odd:
+        raise ProjectError(
+            "padded_head_sizes are multiples of 16, the depth of one mma",
+            found=odd[0],
+            expected="16, 32, 48, ...",
+            where=path,
+        )
     return table
 
 
@@ -118,8 +126,23 @@ def _is_number(text: str) -> bool:
     return CAPABILITY.fullmatch(text) is not None
 
 
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
 def check_capability(table: KernelTable, wanted: str) -> None:
     """BuildError where the kernels are not built for a GPU of this compute capability."""
+    if not _is_number(wanted):
+        raise ProjectError(
+            f"{wanted!r} is not a compute capability", expected='two numbers, as "8.6", or ptx'
+        )
+    known = [_version(text) for text in table.compute_capabilities]
+    if _version(wanted) < min(known):
+        raise BuildError(
+            f"the kernels of {table.op} need a newer GPU than one of compute capability {wanted}",
+            expected=", ".join(table.compute_capabilities),
+            hint="compile models for it with --attention builtin",
+        )
     if wanted not in table.compute_capabilities:
         raise BuildError(
             f"the kernels of {table.op} are not built for compute capability {wanted}",

@@ -57,6 +57,11 @@ def operator_rows(report: dict[str, Any]) -> list[OperatorRow]:
     ]
 
 
+def _span(ratio: dict[str, float]) -> str:
+    """The 95% interval of how many times faster."""
+    return f"{1 / ratio['high']:.2f} to {1 / ratio['low']:.2f}"
+
+
 def _row(name: str, done: dict[str, Any]) -> QuantizedRow:
     quantized = [one for one in done["treated"] if one["treatment"] != KEPT]
     cosines = [d["cosine"] for d in done["moved"].values() if d["cosine"] is not None]
@@ -66,7 +71,7 @@ def _row(name: str, done: dict[str, Any]) -> QuantizedRow:
     if done["refused"]:
         return QuantizedRow(name, f"left in float: {done['refused']}", operators, "", "", "")
     smaller = f"{size(done['bytes_before'])} to {size(done['bytes_after'])}"
-    faster = f", {speed} as fast" if ratio else ""
+    faster = f", {speed} as fast ({_span(ratio)})" if ratio else ""
     return QuantizedRow(
         component=name,
         outcome=f"{operators} quantized{faster}, {smaller}",

@@ -124,6 +124,8 @@ def _rewrite(report: dict[str, Any]) -> list[str]:
 
 
 def _precision(report: dict[str, Any]) -> list[str]:
+    if report["quantization"]["asked"]:
+        return ["Nothing was asked for in 16 bits."]
     sentences = []
     for part in report["components"]:
         done = part["precision"]

@@ -56,7 +56,7 @@ class Component:
     def to_dict(self) -> dict[str, Any]:
         """For the report."""
         plain: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
-        return plain
+        return {key: value for key, value in plain.items() if key != "graph"}
 
 
 @dataclass
@@ -83,7 +83,8 @@ class ComponentSearch:
         everything = self._quantized(None)
         names = [t.node for t in everything if t.treatment != KEPT]
         if not names:
-            return self._as_it_was(everything, NOTHING)
+            reasons = dict.fromkeys(f"{t.operator}: {t.why}" for t in everything)
+            return self._as_it_was(everything, ": ".join([NOTHING, *list(reasons)[:1]]))
         exact = outputs_of(self.graph, self.feeds, threads=self.threads)
         self.progress(f"quantizing {self.name}: {len(names)} operators")
         chosen: Sequence[str] = names

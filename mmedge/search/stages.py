@@ -11,6 +11,7 @@ from mmedge.artifact import Artifact, Layer, replace
 from mmedge.backends.base import NATIVE_BACKENDS
 from mmedge.errors import BuildError, DataError
 from mmedge.graph.precision.real_feeds import real_feeds
+from mmedge.profiling.machine import watch
 from mmedge.quantize.account import KEPT, Treated
 from mmedge.quantize.calibrate import constant_inputs
 from mmedge.search.component import Component, ComponentSearch
@@ -50,22 +51,23 @@ class Quantize:
         measured = workspace.target.backend not in NATIVE_BACKENDS
         graphs, precisions = dict(artifact.graphs), dict(artifact.precisions)
         layers, record = dict(artifact.layers), {}
-        for name, path in artifact.graphs.items():
-            search = ComponentSearch(
-                name,
-                Path(path),
-                feeds.get(name, []),
-                settings,
-                directory,
-                threads,
-                measured,
-                workspace.progress,
-            )
-            done = search.run()
-            graphs[name] = str(done.graph)
-            precisions[name] = artifact.precision_of(name) if done.refused else ASKED
-            layers[name] = _with_treatments(layers.get(name, ()), done)
-            record[name] = done.to_dict()
+        with watch() as state:
+            for name, path in artifact.graphs.items():
+                search = ComponentSearch(
+                    name,
+                    Path(path),
+                    feeds.get(name, []),
+                    settings,
+                    directory,
+                    threads,
+                    measured,
+                    workspace.progress,
+                )
+                done = search.run()
+                graphs[name] = str(done.graph)
+                precisions[name] = artifact.precision_of(name) if done.refused else ASKED
+                layers[name] = _with_treatments(layers.get(name, ()), done)
+                record[name] = done.to_dict()
         constant = {n: c for n, given in feeds.items() if (c := constant_inputs(given))}
         facts: dict[str, Any] = {
             "asked": True,
@@ -73,6 +75,9 @@ class Quantize:
             "origin": workspace.calibration.origin,
             "constant_inputs": constant,
             "components": record,
+            "dirty": list(state.reasons) if measured else [],
+            # Decided by latencies of a disturbed machine: good for this compile only.
+            "keep": not (measured and state.reasons),
         }
         artifact = replace(artifact, graphs=graphs, precisions=precisions, layers=layers)
         return artifact.with_record(self.name, facts)
@@ -110,6 +115,9 @@ def _with_treatments(layers: tuple[Layer, ...], done: Component) -> tuple[Layer,
 
 
 def _treated(layer: Layer, operators: list[Treated]) -> Layer:
+    """The layer, with what became of its operators that have weights."""
+    if not operators and layer.treatment == "kept":
+        return msgspec.structs.replace(layer, why="none of its operators is quantized")
     quantized = [t for t in operators if t.treatment != KEPT]
     if quantized:
         return msgspec.structs.replace(layer, treatment="quantized", why=quantized[0].why)

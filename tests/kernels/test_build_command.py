@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mmedge.cli import main
-from mmedge.errors import BuildError, MissingDependencyError, ProjectError
+from mmedge.errors import BuildError, MissingDependencyError, OutputError, ProjectError
 from mmedge.kernels.kernel_table import read_kernel_table
 
 Run = Callable[..., tuple[int, Any]]
@@ -55,8 +55,10 @@ def test_list_without_nvcc_says_what_to_install(
         (("build", "atention"), ProjectError, "no kernel 'atention'"),
         (("build", "--target", "cpu"), ProjectError, "no GPU"),
         (("build", "--target", "no-such"), ProjectError, "no-such"),
-        (("build", "--compute-capability", "7.5"), BuildError, "7.5"),
-        (("build", "--compute-capability", "sm_86"), BuildError, "sm_86"),
+        (("build", "--compute-capability", "7.5"), BuildError, "need a newer GPU"),
+        (("build", "--compute-capability", "13.9"), BuildError, "not built for"),
+        (("build", "--target", "rtx-4060", "--output", "/proc/no"), OutputError, "cannot be made"),
+        (("build", "--compute-capability", "sm_86"), ProjectError, "sm_86"),
         (
             ("build", "--plugin", "--tensorrt-include", "/nowhere"),
             MissingDependencyError,

@@ -42,6 +42,7 @@ def table_with(text: str, replacement: str, directory: Path) -> Path:
     ("text", "replacement", "complaint"),
     [
         ("schema = 1", "schema = 2", "another schema"),
+        ("[32, 48,", "[33, 48,", "multiples of 16"),
         ("[budgets]", "[budgets]\nregister = 1", "unknown key 'register'"),
         ("spilled_bytes = 0", 'spilled_bytes = "none"', "wrong type"),
         ('ptx = "8.0"', 'ptx = "sm_80"', "not a compute capability"),

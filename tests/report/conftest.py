@@ -104,6 +104,7 @@ def quantization(parts: list[dict[str, Any]]) -> dict[str, Any]:
         "measured": True,
         "origin": "calibration.npz",
         "constant_inputs": {},
+        "dirty": [],
         "components": {p["name"]: quantized_component(refused=n > 0) for n, p in enumerate(parts)},
     }
 

@@ -6,7 +6,10 @@ from mmedge.report.quantized import operator_rows, quantized_rows
 
 def test_a_row_says_how_much_and_what_it_brought(make_report):
     first, second, _ = quantized_rows(make_report(quantized=True))
-    assert first.outcome == "2 of 3 operators quantized, 2.00× as fast, 4.00 MB to 1.00 MB"
+    assert (
+        first.outcome
+        == "2 of 3 operators quantized, 2.00× as fast (1.92 to 2.08), 4.00 MB to 1.00 MB"
+    )
     assert first.least_cosine == "0.9993"
     assert second.outcome == "left in float: not measurably faster: 1.04 (1.01 to 1.07)"
     assert second.operators == "0 of 3 operators"

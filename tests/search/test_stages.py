@@ -34,7 +34,8 @@ def test_the_example_in_integers_for_a_gpu(tmp_path: Path) -> None:
         optimization_level=0,
     )
     found = done.report["quantization"]["components"]
-    assert found["question_encoder"]["refused"] == "nothing to quantize"
+    kept = "nothing to quantize: LSTM: the target keeps its kind in float"
+    assert found["question_encoder"]["refused"] == kept
     for name in ("image_encoder", "fusion"):
         component = found[name]
         assert component["refused"] is None
@@ -106,6 +107,6 @@ def test_layers_say_what_became_of_their_operators() -> None:
     assert [(x.treatment, x.why) for x in found] == [
         ("quantized", "int8 weights"),
         ("kept", "its weights are computed"),
-        ("kept", "no compression was asked for"),
+        ("kept", "none of its operators is quantized"),
     ]
     assert msgspec.to_builtins(found)
