@@ -164,7 +164,7 @@ def test_a_card_without_room_for_inputs_and_outputs(tiny_bundle: Path, tmp_path:
     lines: list[str] = []
     with pytest.raises(BuildError, match="inputs and outputs of the engines alone"):
         build_bundle(tiny_bundle, target=str(small), progress=lines.append)
-    assert not lines
+    assert not [line for line in lines if line.startswith("building")]
 
 
 def test_no_compiler_is_needed(

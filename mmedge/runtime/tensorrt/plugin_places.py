@@ -36,9 +36,9 @@ def plugin_files(
         yield from sorted(found, key=_cuda, reverse=True)
 
 
-def bundle_of(engine: Path) -> Path:
+def bundle_of(file: Path) -> Path:
     """The bundle that an engine file lies in: bundle/engines/NAME.engine."""
-    return engine.resolve().parent.parent
+    return file.resolve().parent.parent
 
 
 def _cuda(file: Path) -> int:
