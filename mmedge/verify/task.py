@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mmedge.errors import DataError, MmedgeError, ProjectError, VerificationError
 from mmedge.project import Project
 from mmedge.strict import nearest
-from mmedge.tensors import Array
 from mmedge.verify.outputs import joined
+from mmedge.verify.recall import Output, recall_at_1
 
 if TYPE_CHECKING:
     from mmedge.stage import Samples, Workspace
     from mmedge.verify.end_to_end import EndToEnd
 
-# [examples, ...]; of examples whose outputs differ in shape, a list of each one's.
-Output = Array | list[Array]
 Metric = Callable[[Mapping[str, Output], list[Any]], float]
 
 
 def load_metric(project: Project) -> tuple[str, Metric] | None:
-    """The metric that [data] names, or None. "accuracy", "exact_match" or "module:function".
+    """The metric that [data] names, or None. A name of BUILT_IN, or "module:function".
 
-    A built-in metric reads the first output, or the one named after a slash: "accuracy/logits".
+    A built-in metric reads the first output, or the one named after a slash: "accuracy/logits";
+    one that reads two, "recall_at_1/image_embeds/text_embeds".
     A function of one's own gets all outputs over the whole evaluation set by name, and the list
     of targets, and returns a number; larger is better. An output whose examples differ in shape
     is a list of arrays, one for each example; any other is one array [examples, ...].
@@ -36,8 +35,9 @@ def load_metric(project: Project) -> tuple[str, Metric] | None:
         return None
     if ":" in name:
         return name, project.load_callable(name)
-    kind, _, output = name.partition("/")
-    return name, lambda outputs, targets: BUILT_IN[kind](_pick(outputs, output), targets)
+    read, compute = BUILT_IN[name.partition("/")[0]]
+    _, *names = name.split("/", read)
+    return name, lambda outputs, targets: compute(*_pick(outputs, names, count=read), targets)
 
 
 def check_metric(project: Project) -> None:
@@ -49,6 +49,13 @@ def check_metric(project: Project) -> None:
             f"there is no metric {kind!r}",
             where="[data] metric",
             hint=nearest(kind, list(BUILT_IN)) + '; or name your own as "module:function"',
+        )
+    if kind in BUILT_IN and 0 < name.count("/") < BUILT_IN[kind].outputs:
+        raise ProjectError(
+            f"the metric {kind!r} reads {BUILT_IN[kind].outputs} outputs",
+            found=name,
+            expected=f"{kind}, or that and the names of all of them, after a slash each",
+            where="[data] metric",
         )
 
 
@@ -152,19 +159,34 @@ def _bad_target(what: str, number: int, target: object, expected: str) -> DataEr
     )
 
 
-BUILT_IN: dict[str, Callable[[Output, list[Any]], float]] = {
-    "accuracy": accuracy,
-    "exact_match": exact_match,
+class BuiltIn(NamedTuple):
+    """A metric that mmedge knows: called with that many outputs, and the targets."""
+
+    outputs: int
+    compute: Callable[..., float]
+
+
+BUILT_IN = {
+    "accuracy": BuiltIn(1, accuracy),
+    "exact_match": BuiltIn(1, exact_match),
+    "recall_at_1": BuiltIn(2, recall_at_1),
 }
 
 
-def _pick(outputs: Mapping[str, Output], name: str) -> Output:
-    if not name:
-        return next(iter(outputs.values()))
-    if name not in outputs:
+def _pick(outputs: Mapping[str, Output], names: list[str], *, count: int) -> list[Output]:
+    """The named outputs, or the first ones."""
+    chosen = names or list(outputs)[:count]
+    for name in chosen:
+        if name not in outputs:
+            raise ProjectError(
+                f"the metric reads output {name!r}, which the model does not have",
+                where="[data] metric",
+                hint=nearest(name, list(outputs)),
+            )
+    if len(chosen) < count:
         raise ProjectError(
-            f"the metric reads output {name!r}, which the model does not have",
+            f"the metric reads {count} outputs",
+            found=f"a model with {', '.join(outputs)} only",
             where="[data] metric",
-            hint=nearest(name, list(outputs)),
         )
-    return outputs[name]
+    return [outputs[name] for name in chosen]
