@@ -76,8 +76,6 @@ class Quantize:
             "constant_inputs": constant,
             "components": record,
             "dirty": list(state.reasons) if measured else [],
-            # Decided by latencies of a disturbed machine: good for this compile only.
-            "keep": not (measured and state.reasons),
         }
         artifact = replace(artifact, graphs=graphs, precisions=precisions, layers=layers)
         return artifact.with_record(self.name, facts)

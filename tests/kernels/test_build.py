@@ -115,7 +115,7 @@ def test_over_budget_is_an_error_that_names_the_variant(toolchain: Toolchain, ca
 
 
 def test_a_gpu_that_the_table_does_not_have(cache: Path) -> None:
-    with pytest.raises(BuildError, match="not built for compute capability") as caught:
+    with pytest.raises(BuildError, match="need a newer GPU") as caught:
         build("7.5", cache)
     assert "8.7" in str(caught.value)
 
